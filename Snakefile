@@ -1,0 +1,23 @@
+# bench4d: clips in, methods run, one renderer, scores, tables. This file is the table of contents.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    input:
+        expand("results/{benchmark}/table.{form}", benchmark=BENCHMARKS, form=["csv", "md", "tex", "html", "txt"]),
+
+
+include: "workflow/rules/clips.smk"
+include: "workflow/rules/generate.smk"
+include: "workflow/rules/align.smk"
+include: "workflow/rules/render.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/report.smk"

@@ -1,0 +1,181 @@
+"""The table as CSV, Markdown, LaTeX (booktabs), HTML and plain text. Whatever comes from a method is escaped."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import jinja2
+
+from .files import atomic
+from .tables import Cell, Column, Table, TableRow
+
+HEAD = ("method", "alignment", "seen in training")
+
+
+def head_of(row: TableRow) -> tuple[str, str, str]:
+    return row.method.id, row.alignment, row.contamination
+
+
+def decimals(table: Table, column: int) -> int:
+    """Four significant digits of the largest mean among the ranked methods (of all, if none is ranked)."""
+    shown = [r for r in table.rows if r.ranked] or list(table.rows)
+    means = [abs(r.cells[column].interval.mean) for r in shown if r.cells[column].interval is not None]  # type: ignore[union-attr]
+    largest = max(means, default=0.0)
+    return 2 if largest == 0 else max(0, min(5, 3 - math.floor(math.log10(largest))))
+
+
+def number(cell: Cell, digits: int) -> tuple[str, str, str]:
+    """(mean, interval, coverage) as text; an empty cell is a dash, and full coverage is not repeated."""
+    if cell.interval is None:
+        return "–", "", f"0/{cell.total}" if cell.failed else ""
+    i = cell.interval
+    bounds = "" if math.isnan(i.low) else f"[{i.low:.{digits}f}, {i.high:.{digits}f}]"
+    return f"{i.mean:.{digits}f}", bounds, "" if cell.covered == cell.total else f"{cell.covered}/{cell.total}"
+
+
+def notes(table: Table) -> list[str]:
+    """Everything that must be read with the numbers, in order of weight."""
+    lines = [f"WARNING: {w}." for w in table.warnings] + [f"Failed: {f}" for f in table.failures]
+    empty: dict[str, list[str]] = {}
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            if cell.interval is None and cell.reasons:
+                empty.setdefault("; ".join(cell.reasons), []).append(f"{row.method.id} {column.key}")
+    lines += [f"Empty: {', '.join(cells)}: {reason}" for reason, cells in empty.items()]
+    return lines + list(table.footer)
+
+
+def to_csv(table: Table) -> str:
+    """One line a method; per column the mean, both bounds, and k and n of the coverage."""
+    out = io.StringIO()
+    parts = ("mean", "low", "high", "k", "n")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["method", "kind", "alignment", "seen_in_training"] + [f"{c.key}.{p}" for c in table.columns for p in parts]
+    )
+    for row in table.rows:
+        line: list[object] = [row.method.id, row.method.kind, row.alignment, row.contamination]
+        for cell in row.cells:
+            i = cell.interval
+            line += ["", "", ""] if i is None else [_exact(i.mean), _exact(i.low), _exact(i.high)]
+            line += [cell.covered, cell.total]
+        writer.writerow(line)
+    return out.getvalue()
+
+
+def _exact(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def column_title(column: Column) -> str:
+    return f"{column.metric.id} {column.arrow}" + ("" if column.metric.units == "1" else f" ({column.metric.units})")
+
+
+def to_markdown(table: Table) -> str:
+    lines = [f"## {_md(table.benchmark.data['title'])}"]
+    for title, chosen in table.blocks:
+        lines += ["", f"**{title}**", ""]
+        lines.append("| " + " | ".join([*HEAD, *(column_title(table.columns[k]) for k in chosen)]) + " |")
+        lines.append("|" + "---|" * len(HEAD) + "---:|" * len(chosen))
+        for row in table.rows:
+            name, *rest = map(_md, head_of(row))
+            cells = [_md_cell(row.cells[k], decimals(table, k)) for k in chosen]
+            lines.append("| " + " | ".join([name if row.ranked else f"*{name}*", *rest, *cells]) + " |")
+    return "\n".join([*lines, "", *(f"- {_md(n)}" for n in notes(table)), ""])
+
+
+def _md(text: str) -> str:
+    return "".join("\\" + c if c in "\\`*_{}[]<>#|" else c for c in " ".join(text.split()))
+
+
+def _md_cell(cell: Cell, digits: int) -> str:
+    mean, bounds, coverage = number(cell, digits)
+    mean = {1: f"**{mean}**", 2: f"<u>{mean}</u>"}.get(cell.rank or 0, mean)
+    return " ".join(
+        part for part in (mean, f"<sub>{bounds}</sub>" if bounds else "", f"({coverage})" if coverage else "") if part
+    )
+
+
+def to_latex(table: Table) -> str:
+    """One booktabs tabular a block, with the notes as comments; needs \\usepackage{booktabs}."""
+    lines = [f"% {' '.join(n.split())}" for n in notes(table)]  # a comment must stay one line
+    for title, chosen in table.blocks:
+        lines += ["", f"% {title}", r"\begin{tabular}{l" + "r" * len(chosen) + "}", r"\toprule"]
+        lines += ["method & " + " & ".join(_tex_title(table.columns[k]) for k in chosen) + r" \\", r"\midrule"]
+        for before, row in zip([None, *table.rows], table.rows, strict=False):
+            lines += [r"\midrule"] if before and before.ranked and not row.ranked else []
+            cells = [_tex_cell(row.cells[k], decimals(table, k)) for k in chosen]
+            lines.append(f"{_tex(row.method.id)} & " + " & ".join(cells) + r" \\")
+        lines += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, ""])
+
+
+def _tex_title(column: Column) -> str:
+    arrow = {"higher": r"$\uparrow$", "lower": r"$\downarrow$"}[column.metric.direction]
+    return f"{_tex(column.metric.id)} {arrow}" + (
+        "" if column.metric.units == "1" else f" ({_tex(column.metric.units)})"
+    )
+
+
+def _tex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(c, "\\" + c if c in "&%$#_{}" else c) for c in text)
+
+
+def _tex_cell(cell: Cell, digits: int) -> str:
+    mean, bounds, coverage = number(cell, digits)
+    mean = mean.replace("–", "--")
+    mean = {1: rf"\textbf{{{mean}}}", 2: rf"\underline{{{mean}}}"}.get(cell.rank or 0, mean)
+    return mean + (rf" {{\tiny {bounds}}}" if bounds else "") + (f" ({coverage})" if coverage else "")
+
+
+def to_html(table: Table) -> str:
+    template = Path(__file__).with_name("table.html.j2").read_text("utf-8")
+    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(template)
+    shown = {id(row): [number(cell, decimals(table, k)) for k, cell in enumerate(row.cells)] for row in table.rows}
+    kinds = [(kind, [r for r in table.rows if r.ranked == (kind == "ranked")]) for kind in ("ranked", "reference")]
+    return (
+        page.render(table=table, head=HEAD, head_of=head_of, kinds=kinds, shown=shown, id=id, notes=notes(table)) + "\n"
+    )
+
+
+def to_text(table: Table) -> str:
+    """Means only, for a terminal."""
+    blocks = []
+    for title, chosen in table.blocks:
+        lines = [[title, *(column_title(table.columns[k]) for k in chosen)]]
+        lines += [
+            [
+                row.method.id + ("" if row.ranked else " (ref)"),
+                *(_text_cell(row.cells[k], decimals(table, k)) for k in chosen),
+            ]
+            for row in table.rows
+        ]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        aligned = (zip(line[1:], widths[1:], strict=True) for line in lines)
+        blocks += [
+            "\n".join(
+                "  ".join([line[0].ljust(widths[0]), *(t.rjust(w) for t, w in rest)])
+                for line, rest in zip(lines, aligned, strict=True)
+            )
+        ]
+    text = [table.benchmark.data["title"], *blocks, "* best, + second best\n" + "\n".join(notes(table))]
+    return "\n\n".join(text) + "\n"
+
+
+def _text_cell(cell: Cell, digits: int) -> str:
+    mean, _, coverage = number(cell, digits)
+    return mean + (f" ({coverage})" if coverage else "") + {1: " *", 2: " +"}.get(cell.rank or 0, "  ")
+
+
+FORMATS = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html, "txt": to_text}
+
+
+def write_tables(table: Table, out: Path) -> None:
+    """`table.csv`, `.md`, `.tex`, `.html` and `.txt` in the folder `out`."""
+    for form, write in FORMATS.items():
+        with atomic(out / f"table.{form}") as temporary:
+            temporary.write_text(write(table), "utf-8")

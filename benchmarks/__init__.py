@@ -1,0 +1,1 @@
+"""Benchmarks: clips, truth and protocol, one folder each."""

@@ -1,0 +1,51 @@
+"""The table of metrics itself, and the metrics of resources."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench4d.metric import MetricUnavailable
+from bench4d.weights import read_catalogue
+from metrics import METRICS
+
+ROOT = Path(__file__).parents[2]
+GIB = 2**30
+
+
+def test_every_record_is_complete():
+    catalogue = read_catalogue()
+    for id, metric in METRICS.items():
+        assert metric.id == id and metric.version >= 1
+        assert metric.definition.endswith(".") and metric.reference and metric.units
+        assert set(metric.weights) <= set(catalogue)
+        assert (metric.perfect is None) == (metric.needs == "record" or id == "chamfer-floor")
+
+
+@pytest.mark.parametrize("id", list(METRICS))
+def test_every_metric_has_a_page_that_says_what_it_cannot_see(id):
+    page = (ROOT / "docs" / "metrics" / f"{id}.md").read_text("utf-8")
+    assert page.startswith(f"# {id}\n")
+    assert "## What it cannot see" in page
+    assert f"version {METRICS[id].version}" in page
+
+
+def test_importing_the_metrics_does_not_import_torch():
+    program = "import metrics, sys; assert 'torch' not in sys.modules, 'torch'"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_resources_come_from_the_record():
+    record = {"seconds": 12.5, "peak_rss_bytes": 3 * GIB, "peak_gpu_bytes": GIB // 2}
+    values = {id: METRICS[id].load({})(record) for id in ("time", "memory-cpu", "memory-gpu")}
+    assert values == {"time": 12.5, "memory-cpu": 3.0, "memory-gpu": 0.5}
+
+
+def test_what_was_not_recorded_is_an_empty_cell_with_a_reason():
+    with pytest.raises(MetricUnavailable, match="no GPU used"):
+        METRICS["memory-gpu"].load({})({"seconds": 1.0, "peak_gpu_bytes": None})
+    with pytest.raises(MetricUnavailable, match="seconds was not recorded"):
+        METRICS["time"].load({})({})

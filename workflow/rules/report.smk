@@ -1,0 +1,37 @@
+# Tables are pure functions of the rows.
+for benchmark in BENCHMARKS:
+
+    rule:
+        name:
+            f"report_{benchmark}"
+        input:
+            protocol=protocol(benchmark),
+            scores=expand(f"results/{benchmark}/{{method}}/seed{{seed}}/scores.parquet", method=METHODS, seed=SEEDS),
+            script=script("report.py"),
+            code=sources(
+                "bench4d/tables.py",
+                "bench4d/table_formats.py",
+                "bench4d/stats.py",
+                "bench4d/results.py",
+                "metrics/*.py",
+            ),
+        output:
+            expand(f"results/{benchmark}/table.{{form}}", form=["csv", "md", "tex", "html", "txt"]),
+            rows=f"results/{benchmark}/scores.parquet",
+            frames=f"results/{benchmark}/frames.parquet",
+        log:
+            f"results/{benchmark}/logs/report.log",
+        localrule: True
+        conda:
+            "../envs/report.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            methods=[relative(method.folder) for method in METHODS.values()],
+            skipped=[f"{name}={reason}" for name, reason in SKIPPED.items()],
+            out=parent_of_output,
+        shell:
+            "python {input.script} --protocol {input.protocol} --methods {params.methods:q} --scores {input.scores}"
+            " --skipped {params.skipped:q} --out {params.out} > {log} 2>&1"
