@@ -36,7 +36,7 @@ ROW = {
     "asset_sha256": "string",
     "truth_sha256": "string",
     "code_version": "string",
-    "device": "string",
+    "device": "string",  # where the value was computed; for cost, where the method ran
 }
 # One row per scored frame of a clip, view and metric.
 FRAME_ROW = {

@@ -38,6 +38,7 @@ class Loaded:
     score: Score | None
     reason: str
     weights_sha256: str
+    device: str
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,18 @@ def load_metrics(
         missing = [f"{w}: {weights[w]['reason']}" for w in metric.weights if "path" not in weights[w]]
         score = None if missing else metric.load({w: Path(weights[w]["path"]) for w in metric.weights})
         sums = "+".join(weights[w].get("sha256", "") for w in metric.weights)
-        loaded.append(Loaded(metric, entry["stride"], entry.get("options", {}), score, "; ".join(missing), sums))
+        device = _device() if metric.weights else "cpu"
+        loaded.append(
+            Loaded(metric, entry["stride"], entry.get("options", {}), score, "; ".join(missing), sums, device)
+        )
     return loaded
+
+
+def _device() -> str:
+    """Where metrics with a network run: they take the first GPU that they see."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def score_clip(
@@ -211,7 +222,7 @@ def score_method(
                     "status": cell.status,
                     "reason": cell.reason,
                     "n_frames": len(cell.frames),
-                    "device": made["device"] if item.metric.needs == "record" else "cpu",
+                    "device": made["device"] if item.metric.needs == "record" else item.device,
                 }
             )
             key = {

@@ -178,7 +178,10 @@ def _footer(
     versions = rows.drop_duplicates("metric").set_index("metric").to_dict("index")
     stride_of = {c.metric.id: c.stride for c in columns}
     used = list(dict.fromkeys(c.metric.id for c in columns))
-    generated_on = ", ".join(sorted(set(rows["device"]) - {"cpu"}))
+    is_cost = rows["metric"].map(
+        lambda metric: next((c.metric.needs == "record" for c in columns if c.metric.id == metric), False)
+    )
+    generated_on, scored_on = (", ".join(sorted(set(rows.loc[part, "device"]))) for part in (is_cost, ~is_cost))
     named = [
         f"{m} v{versions[m]['metric_version']}"
         + {1: ""}.get(stride_of[m], f" on every {_ordinal(stride_of[m])} frame")
@@ -195,7 +198,9 @@ def _footer(
         "shown where some lack one; a failed object counts as the worst value in the ranks. Bold is best, underlined "
         "second best, among the ranked methods.",
         "Metrics: " + "; ".join(named) + ".",
-        f"Code {unique('code_version')}; generated on {generated_on}; scored on cpu.",
+        f"Code {unique('code_version')}; "
+        + (f"generated on {generated_on}; " if generated_on else "")
+        + f"scored on {scored_on}.",
     ]
     floor = rows[(rows["metric"] == "chamfer-floor") & (rows["method"] == "ground_truth") & (rows["status"] == "ok")]
     if len(floor):

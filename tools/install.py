@@ -31,7 +31,8 @@ def main(level: str) -> None:
     began = time.time()
     if not (VENV / "bin" / "python").exists():
         say(f"creating {VENV.name}")
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+        if subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False).returncode:
+            sys.exit("python3 -m venv failed (see above). On Debian and Ubuntu: apt install python3-venv")
     say(f"installing {lock.relative_to(ROOT)} (checked by hash)")
     pip("--no-deps", "--require-hashes", "-r", str(lock))
     torch = VENV / "installed-torch"

@@ -96,7 +96,7 @@ def watch(process, folders, limit):
     while True:
         ended = process.poll() is not None
         tree = process_tree(process.pid)
-        last_rss = sum(resident_bytes(pid) for pid in tree) or last_rss
+        last_rss = sum(tree.values()) or last_rss
         rss = max(rss, last_rss)
         if time.time() - gpu_checked > GPU_POLL_SECONDS and shutil.which("nvidia-smi"):
             used, gpu_checked = gpu_bytes(tree), time.time()
@@ -127,27 +127,35 @@ def end_group(process):
 
 
 def process_tree(root):
-    """`root` and its descendants, from /proc; only `root` where there is no /proc."""
-    if not os.path.isdir("/proc/self"):
-        return [root]
+    """{pid: resident bytes} of `root` and its descendants."""
+    table = processes()
     children = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError, ValueError), open("/proc/%s/stat" % name) as file:
-                parent = int(file.read().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(name))
-    tree, queue = [], [root]
+    for pid, (parent, _) in table.items():
+        children.setdefault(parent, []).append(pid)
+    tree, queue = {}, [root]
     while queue:
         pid = queue.pop()
-        tree.append(pid)
+        tree[pid] = table.get(pid, (0, 0))[1]
         queue += children.get(pid, [])
     return tree
 
 
-def resident_bytes(pid):
-    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/%d/statm" % pid) as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
+def processes():
+    """{pid: (parent, resident bytes)} of all processes: from /proc, or from ps where there is none (macOS)."""
+    table = {}
+    if not os.path.isdir("/proc/self"):
+        query = ["ps", "-A", "-o", "pid=,ppid=,rss="]
+        for line in subprocess.run(query, stdout=subprocess.PIPE, universal_newlines=True).stdout.splitlines():
+            pid, parent, kibibytes = map(int, line.split())
+            table[pid] = parent, kibibytes * 1024
+        return table
+    page = os.sysconf("SC_PAGE_SIZE")
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it may end while we look
+            with open("/proc/%s/stat" % name) as file:
+                fields = file.read().rpartition(")")[2].split()
+            table[int(name)] = int(fields[1]), int(fields[21]) * page
+    return table
 
 
 def gpu_bytes(tree):
