@@ -168,7 +168,7 @@ def resolve(
                 continue
             found = hashlib.sha256(data).hexdigest()
             if found != entry.sha256:
-                tried.append(f"{source.name}: its tensors give sha256 {found}")
+                tried.append(f"{source.name}: its content gives sha256 {found}")
                 continue
             with atomic(path) as temporary:
                 temporary.write_bytes(data)

@@ -150,6 +150,18 @@ def test_every_source_leads_to_the_same_file(tmp_path, places, server):
     np.testing.assert_array_equal(load_safetensors(CANONICAL)["conv.weight"], ARRAYS["conv.weight"])
 
 
+def test_a_member_of_a_package_can_be_kept_as_it_is(tmp_path, places, server):
+    network = b"no tensors, as in an ONNX file"
+    package = sdist("toy-1.0/net.onnx", network)
+    page = b'<a href="/toy-1.0.tar.gz">toy-1.0.tar.gz</a>'
+    address = server({"/toy-1.0.tar.gz": package, "/simple/toy/": page})
+    source = package_source(package) | {"member": "toy-1.0/net.onnx", "form": "file"}
+    del source["modules"]
+    path = catalogue(tmp_path, source, data=network)
+    found = resolve("toy", places, catalogue=path, indexes=lambda: Indexes((f"{address}/simple",)))
+    assert found.read_bytes() == network
+
+
 def test_the_next_source_is_tried_when_one_fails(tmp_path, places, server):
     data, other = torch_file(), canonical_bytes({"conv.bias": np.float32([3])})
     address = server({"/net.pth": data, "/other": other})
