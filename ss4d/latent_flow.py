@@ -1,0 +1,305 @@
+"""Stage 2: the flow over structured latents, a sparse 4-D network around a transformer.
+
+64^3 grid, T slots    input_blocks       3-D residual blocks; the last halves space
+32^3 grid, T          input_blocks_t     1-D residual blocks in time; the last halves time
+32^3 grid, T/2        blocks             transformer over all voxels of a clip; a slot sees the images of its pair
+32^3 grid, T          out_blocks_t       back again, with skips from the way in
+64^3 grid, T          out_blocks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from bench4d.errors import FormatError
+
+from .attention import CrossAttention, SelfAttention, attend_packed
+from .config import config_from_args
+from .layers import (
+    FeedForward,
+    LayerNorm32,
+    TimestepEmbedder,
+    initialise_linears,
+    modulate,
+    position_embedding,
+    torso_to_half,
+)
+from .sparse import SparseConv, SparseTensor, per_clip, per_slot, pool_space, pool_time, unpool
+from .sparse.conv import KernelWeights
+
+
+@dataclass(frozen=True)
+class LatentFlowConfig:
+    """The "args" of SLatFlow4DModel.
+
+    Attributes:
+        resolution: side of the voxel grid. Nothing is computed from it.
+        patch_size: by how much space is reduced for the transformer; one level of input blocks per factor of 2.
+        io_block_channels: channels of the levels in space; None for patch_size 1.
+        io_block_channels_t: channels of the level in time. Only conv_type "3D_1D" and "3D_4D" have one.
+        num_io_res_blocks: residual blocks of each level on the way in, and of levels in space on the way out.
+        num_io_res4d_blocks: residual blocks of the level in time on the way out.
+        conv_type: "3D_1D": convolve in space, then in time; "3D_4D": in space, then in both; "4D": in both at once;
+            "non": in space, with frames merely pooled and repeated.
+        pe_mode: "ape": absolute position in space; "rope_t": the same, and rotary in time.
+        expand_self_attn: whether voxels attend to all slots of their clip, or to their own only.
+        use_checkpoint: compute activations again in the backward pass instead of keeping them.
+    """
+
+    resolution: int
+    in_channels: int
+    model_channels: int
+    cond_channels: int
+    out_channels: int
+    num_blocks: int
+    num_heads: int | None = None
+    num_head_channels: int = 64
+    mlp_ratio: float = 4
+    patch_size: int = 2
+    num_io_res_blocks: int = 2
+    num_io_res4d_blocks: int = 2
+    io_block_channels: tuple[int, ...] | None = None
+    io_block_channels_t: tuple[int, ...] | None = None
+    pe_mode: str = "ape"
+    rope_base: float = 10000.0
+    use_fp16: bool = False
+    use_checkpoint: bool = False
+    use_skip_connection: bool = True
+    share_mod: bool = False
+    qk_rms_norm: bool = False
+    qk_rms_norm_cross: bool = False
+    expand_self_attn: bool = False
+    conv_type: str = "3D_1D"
+
+    def __post_init__(self) -> None:
+        if self.conv_type == "3D":
+            raise _wrong(
+                "conv_type",
+                '"3D_1D", "3D_4D", "4D" or "non"',
+                '"3D"',
+                "It never pools time, but the transformer is given time steps and images of pairs of frames.",
+            )
+        if self.conv_type not in ("3D_1D", "3D_4D", "4D", "non"):
+            raise _wrong("conv_type", '"3D_1D", "3D_4D", "4D" or "non"', repr(self.conv_type))
+        if self.pe_mode not in ("ape", "rope_t"):
+            raise _wrong("pe_mode", '"ape" or "rope_t"', repr(self.pe_mode))
+        if self.expand_self_attn and self.pe_mode != "rope_t":
+            raise _wrong("pe_mode", '"rope_t", which attention over time needs', repr(self.pe_mode))
+        if self.share_mod:
+            raise _wrong("share_mod", "false", "true", "One modulation for all blocks exists in stage 1 only.")
+        if min(self.num_io_res_blocks, self.num_io_res4d_blocks) < 1:
+            raise _wrong("num_io_res_blocks, num_io_res4d_blocks", "at least 1: the block that resamples", "0")
+        if 2 ** len(self.io_block_channels or ()) != self.patch_size:
+            expected = f"log2(patch_size = {self.patch_size}) levels"
+            raise _wrong("io_block_channels", expected, f"{self.io_block_channels}")
+        if self.conv_type in ("3D_1D", "3D_4D"):
+            if self.io_block_channels_t != (self.model_channels,):
+                expected = f"[{self.model_channels}]: one level, as wide as the transformer"
+                raise _wrong("io_block_channels_t", expected, f"{self.io_block_channels_t}")
+            if self.use_skip_connection and self.num_io_res4d_blocks > self.num_io_res_blocks:
+                expected = f"at most num_io_res_blocks = {self.num_io_res_blocks}: each takes a skip from the way in"
+                raise _wrong("num_io_res4d_blocks", expected, f"{self.num_io_res4d_blocks}")
+        if self.conv_type == "4D" and self.patch_size != 2:
+            raise _wrong("patch_size", '2: each level of conv_type "4D" halves time', f"{self.patch_size}")
+
+
+def _wrong(name: str, expected: str, found: str, next_step: str = "") -> FormatError:
+    return FormatError(f'SLatFlow4DModel "args", {name}', expected, found, next_step)
+
+
+class SparseResBlock(nn.Module):
+    """Two convolutions, modulated by the flow time; may begin by halving or restoring "space" or "time"."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding_channels: int,
+        kernel: tuple[int, ...],
+        down: tuple[str, ...] = (),
+        up: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.down, self.up = down, up
+        self.norm1 = LayerNorm32(in_channels, affine=True)
+        self.norm2 = LayerNorm32(out_channels, affine=False)
+        self.conv1 = SparseConv(in_channels, out_channels, kernel)
+        self.conv2 = SparseConv(out_channels, out_channels, kernel)
+        nn.init.zeros_(self.conv2.conv.weight)
+        nn.init.zeros_(self.conv2.conv.bias)
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding_channels, 2 * out_channels))
+        self.skip_connection = nn.Linear(in_channels, out_channels) if in_channels != out_channels else nn.Identity()
+
+    def forward(self, x: SparseTensor, e: Float[Tensor, "F E"], num_frames: int) -> SparseTensor:
+        """`num_frames` is that of the whole clip, before any pooling."""
+        for kind in self.down:
+            x = pool_space(x) if kind == "space" else pool_time(x, num_frames)
+        h = x.replace(F.silu(self.norm1(x.feats)))
+        x = x.replace(self.skip_connection(x.feats))
+        for kind in self.up:  # only now: norm and skip treat each row alone, and here there are fewer
+            x, h = unpool(x, kind), unpool(h, kind)
+        frames = num_frames // 2 if "time" in self.down else num_frames
+        if len(e) != x.slots:
+            e = e.unflatten(0, (x.slots, -1)).mean(1)  # [F/2, E]: the mean of a pair of frames
+        scale, shift = self.emb_layers(e).chunk(2, dim=-1)  # [slots, C] each
+        h = self.conv1(h, frames)
+        h = h.replace(F.silu(modulate(self.norm2(h.feats), h.rows(shift), h.rows(scale))))
+        h = self.conv2(h, frames)
+        return h.replace(h.feats + x.feats)
+
+
+class LatentFlowBlock(nn.Module):
+    """Self attention over the clip, cross attention to the images of the slot, feed-forward."""
+
+    def __init__(self, config: LatentFlowConfig) -> None:
+        super().__init__()
+        channels = config.model_channels
+        heads = config.num_heads or channels // config.num_head_channels
+        self.over_time = config.expand_self_attn
+        self.norm1 = LayerNorm32(channels, affine=False)
+        self.norm2 = LayerNorm32(channels, affine=True)
+        self.norm3 = LayerNorm32(channels, affine=False)
+        self.self_attn = SelfAttention(channels, heads, config.qk_rms_norm, config.rope_base)
+        self.cross_attn = CrossAttention(channels, config.cond_channels, heads, config.qk_rms_norm_cross)
+        self.mlp = FeedForward(channels, config.mlp_ratio)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(channels, 6 * channels))
+
+    def forward(
+        self, x: SparseTensor, e: Float[Tensor, "S C"], cond: Float[Tensor, "S L K"], num_frames: int
+    ) -> SparseTensor:
+        """`num_frames` is the number of slots of a clip here: half of the clip's frames."""
+        modulation = self.adaLN_modulation(e).chunk(6, dim=-1)  # [S, C] each
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (x.rows(value) for value in modulation)  # [N, C] each
+
+        h = modulate(self.norm1(x.feats), shift_a, scale_a)
+        if self.over_time:
+            q, k, v = self.self_attn.qkv(h, x.coords[:, 0] % num_frames)  # [N, H, D] each
+            lengths = per_clip(x.sites, num_frames).lengths
+        else:  # within one slot all angles are equal: turning q and k would change nothing
+            q, k, v = self.self_attn.qkv(h)
+            lengths = per_slot(x.sites).lengths
+        feats = x.feats + gate_a * self.self_attn.out(attend_packed(q, k, v, lengths, lengths))
+
+        q, k, v = self.cross_attn.q_kv(self.norm2(feats), cond.flatten(0, 1))  # [N, H, D], [S L, H, D] twice
+        h = attend_packed(q, k, v, per_slot(x.sites).lengths, [cond.shape[1]] * len(cond))
+        feats = feats + self.cross_attn.out(h)
+
+        h = modulate(self.norm3(feats), shift_m, scale_m)
+        return x.replace(feats + gate_m * self.mlp(h))
+
+
+class SLatFlow4DModel(nn.Module):
+    def __init__(self, config: LatentFlowConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.model_channels
+        levels = list(config.io_block_channels or ())
+        wide = 2 if config.use_skip_connection else 1  # inputs of out blocks are this many times as wide
+        self.t_embedder = TimestepEmbedder(channels)
+        self.input_layer = nn.Linear(config.in_channels, levels[0] if levels else channels)
+
+        # The levels in space, of which those of conv_type "4D" also halve time, and the level in time.
+        levels_below = list(zip(levels, [*levels[1:], channels], strict=True))
+        kernel = (3, 3, 3, 3) if config.conv_type == "4D" else (3, 3, 3)
+        kernel_t = {"3D_1D": (3, 1, 1, 1), "3D_4D": (3, 3, 3, 3)}.get(config.conv_type)
+        down = ("space", "time") if config.conv_type == "4D" else ("space",)
+
+        self.input_blocks = nn.ModuleList()
+        for here, below in levels_below:
+            for _ in range(config.num_io_res_blocks - 1):
+                self.input_blocks.append(SparseResBlock(here, here, channels, kernel))
+            self.input_blocks.append(SparseResBlock(here, below, channels, kernel, down=down))
+        self.input_blocks_t = nn.ModuleList()
+        if kernel_t:
+            for _ in range(config.num_io_res_blocks - 1):
+                self.input_blocks_t.append(SparseResBlock(channels, channels, channels, kernel_t))
+            self.input_blocks_t.append(SparseResBlock(channels, channels, channels, kernel_t, down=("time",)))
+
+        self.blocks = nn.ModuleList(LatentFlowBlock(config) for _ in range(config.num_blocks))
+
+        self.out_blocks = nn.ModuleList()
+        for here, below in reversed(levels_below):
+            self.out_blocks.append(SparseResBlock(wide * below, here, channels, kernel, up=down[::-1]))
+            for _ in range(config.num_io_res_blocks - 1):
+                self.out_blocks.append(SparseResBlock(wide * here, here, channels, kernel))
+        self.out_blocks_t = nn.ModuleList()
+        if kernel_t:
+            self.out_blocks_t.append(SparseResBlock(wide * channels, channels, channels, kernel_t, up=("time",)))
+            for _ in range(config.num_io_res4d_blocks - 1):
+                self.out_blocks_t.append(SparseResBlock(wide * channels, channels, channels, kernel_t))
+        self.out_layer = nn.Linear(levels[0] if levels else channels, config.out_channels)
+
+        initialise_linears(self)
+        if config.use_fp16:
+            for torso in (self.input_blocks, self.input_blocks_t, self.blocks, self.out_blocks, self.out_blocks_t):
+                torso_to_half(torso, (nn.Linear, KernelWeights))
+
+    @classmethod
+    def from_args(cls, args: Mapping[str, Any]) -> SLatFlow4DModel:
+        return cls(config_from_args(LatentFlowConfig, args))
+
+    def forward(
+        self, x: SparseTensor, t: Float[Tensor, " F"], cond: Float[Tensor, "F L K"], num_frames: int
+    ) -> SparseTensor:
+        """The velocity at flow time `t` (times 1000) of the latents `x`, given the image features of each slot."""
+        self._check(x, t, cond, num_frames)
+        dtype = torch.float16 if self.config.use_fp16 else x.feats.dtype
+        h = x.replace(self.input_layer(x.feats).to(dtype))
+        e = self.t_embedder(t).to(dtype)  # [F, C]
+        e_pair = e.unflatten(0, (-1, 2)).mean(1)  # [F/2, C]
+        cond_pair = cond.to(dtype).unflatten(0, (-1, 2)).flatten(1, 2)  # [F/2, 2 L, K]: one frame's, then the other's
+
+        skips: list[SparseTensor] = []
+        for block in self.input_blocks:
+            h = self._run(block, h, e, num_frames)
+            skips.append(h)
+        for block in self.input_blocks_t:
+            h = self._run(block, h, e, num_frames)
+            skips.append(h)
+        if self.config.conv_type == "non":
+            h = pool_time(h, num_frames)
+
+        h = h.replace(h.feats + position_embedding(h.coords[:, 1:], h.feats.shape[1]).to(dtype))
+        for block in self.blocks:
+            h = self._run(block, h, e_pair, cond_pair, num_frames // 2)
+
+        if self.config.conv_type == "non":
+            h = unpool(h, "time")
+        for block in self.out_blocks_t:
+            h = self._run(block, self._with_skip(h, skips), e, num_frames)
+        del skips[len(self.input_blocks) :]
+        for block in self.out_blocks:
+            h = self._run(block, self._with_skip(h, skips), e, num_frames)
+
+        feats = F.layer_norm(h.feats, h.feats.shape[-1:]).to(x.feats.dtype)  # in the torso's dtype, eps 1e-5
+        return x.replace(self.out_layer(feats))
+
+    def _with_skip(self, h: SparseTensor, skips: list[SparseTensor]) -> SparseTensor:
+        """The output of the last input block that has not been used yet, beside `h`."""
+        return h.replace(torch.cat([h.feats, skips.pop().feats], dim=1)) if self.config.use_skip_connection else h
+
+    def _run(self, block: nn.Module, *args: Any) -> SparseTensor:
+        if self.config.use_checkpoint and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
+
+    def _check(self, x: SparseTensor, t: Tensor, cond: Tensor, num_frames: int) -> None:
+        x.sites.clips(num_frames)
+        if num_frames % 2:
+            next_step = "The network works on pairs of frames: leave one out or repeat one."
+            raise FormatError("num_frames", "an even number of frames", f"{num_frames}", next_step)
+        if x.feats.shape[1] != self.config.in_channels:
+            raise FormatError("latents", f"[N, {self.config.in_channels}]", f"{list(x.feats.shape)}")
+        if t.shape != (x.slots,):
+            raise FormatError("flow time", f"[{x.slots}]: one value per slot", f"{list(t.shape)}")
+        if cond.ndim != 3 or len(cond) != x.slots or cond.shape[2] != self.config.cond_channels:
+            expected = f"[{x.slots}, L, {self.config.cond_channels}]"
+            raise FormatError("image features", expected, f"{list(cond.shape)}")

@@ -1,0 +1,186 @@
+"""The whole of SS4D's inference: frames in, Gaussians out, in the order that decides which noise meets what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, Int32, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from bench4d.asset import Asset4D
+from bench4d.cameras import Cameras
+from bench4d.errors import FormatError
+
+from . import sampler
+from .checkpoint import Checkpoint, SamplerSettings, load_checkpoint
+from .gaussian_decoder import SLatGaussianDecoder
+from .gaussians import GaussianFrame
+from .image_encoder import encode
+from .latent_flow import SLatFlow4DModel
+from .preprocess import check_frames, preprocess
+from .sparse import SparseTensor
+from .structure_flow import SparseStructureFlow4DModel
+from .structure_vae import SparseStructureDecoder, occupied
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run made of T frames.
+
+    Attributes:
+        coords: occupied voxels of each frame, in its own grid.
+        gaussians: what stands in them.
+        images: the frames as the image encoder saw them.
+    """
+
+    coords: list[Int32[Tensor, "N 3"]]
+    gaussians: list[GaussianFrame]
+    images: UInt8[np.ndarray, "T S S 3"]
+
+    def to_asset(
+        self,
+        times: Sequence[float] | Float64[np.ndarray, " T"],
+        camera: Cameras | None = None,
+        count: int | None = None,
+    ) -> Asset4D:
+        """World: z up, the object in [-0.5, 0.5]^3.
+
+        Args:
+            camera: where the input view is taken to stand in it.
+            count: how many frames, from the first; all by default.
+        """
+        frames = [frame.to_asset() for frame in self.gaussians[:count]]
+        return Asset4D("gaussians", np.asarray(times, np.float64), frames, camera)
+
+
+class SS4DPipeline:
+    """Four networks, an image encoder and two samplers on one device.
+
+    Args:
+        checkpoint: from `load_checkpoint`. Its networks are moved to `device`.
+        progress: whether the samplers draw progress bars on stderr.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", progress: bool = False) -> None:
+        self.checkpoint, self.device, self.progress = checkpoint, torch.device(device), progress
+        self.image_encoder = checkpoint.image_encoder.to(self.device)
+        networks = {role: model.network.to(self.device) for role, model in checkpoint.models.items()}
+        self.structure_flow = cast(SparseStructureFlow4DModel, networks["sparse_structure_flow_model"])
+        self.structure_decoder = cast(SparseStructureDecoder, networks["sparse_structure_decoder"])
+        self.latent_flow = cast(SLatFlow4DModel, networks["slat_flow_model"])
+        self.gaussian_decoder = cast(SLatGaussianDecoder, networks["slat_decoder_gs"])
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        revision: str | None = None,
+        *,
+        device: str = "auto",
+        progress: bool = False,
+        **options: Any,
+    ) -> SS4DPipeline:
+        """From a folder or a hub repository; `options` are those of `load_checkpoint`."""
+        return cls(load_checkpoint(source, revision, **options), choose_device(device), progress)
+
+    @torch.no_grad()
+    def run(self, frames: Sequence[Image.Image], seed: int = 42, coords: Int32[Tensor, "N 4"] | None = None) -> Result:
+        """Gaussians of every frame.
+
+        Args:
+            frames: an even number of RGBA images of one size, the object cut out.
+            seed: decides all noise; equal seeds give equal results on one machine.
+            coords: own voxels, rows (frame, x, y, z) with frames ascending. Stage 1 is then skipped and draws no noise.
+        """
+        images = self._preprocess(frames)
+        cond = self._encode(images)  # [T,L,C]
+        generator = torch.Generator().manual_seed(seed)  # on the CPU, and seeded only now: one stream for both stages
+        if coords is None:
+            coords = self._sample_structure(cond, generator)  # [N,4]
+        latents = self._sample_latents(cond, coords.to(self.device), generator)
+        gaussians = self.gaussian_decoder(latents, len(cond))
+        voxels = list(latents.coords[:, 1:].split(latents.sites.lengths))
+        return Result(voxels, gaussians, images)
+
+    @torch.no_grad()
+    def run_structure(self, frames: Sequence[Image.Image], seed: int = 42) -> Int32[Tensor, "N 4"]:
+        """Only the voxels, rows (frame, x, y, z): those that `run` would use with this seed."""
+        cond = self._encode(self._preprocess(frames))
+        return self._sample_structure(cond, torch.Generator().manual_seed(seed))
+
+    def _preprocess(self, frames: Sequence[Image.Image]) -> UInt8[np.ndarray, "T S S 3"]:
+        check_frames(frames)
+        if len(frames) % 2:
+            raise FormatError(
+                "frames", "an even number", f"{len(frames)}", "Stage 2 works on pairs: leave one out or repeat one."
+            )
+        if all(frame.getchannel("A").getextrema() == (255, 255) for frame in frames):
+            raise FormatError(
+                "frames",
+                "objects cut out of their background by the alpha channel",
+                "frames that are opaque everywhere",
+                "ss4d.matting.remove_background makes alpha.",
+            )
+        return np.stack([np.asarray(image) for image in preprocess(frames)])
+
+    def _encode(self, images: UInt8[np.ndarray, "T S S 3"]) -> Float32[Tensor, "T L C"]:
+        return encode(self.image_encoder, images, self.device)
+
+    def _sample_structure(self, cond: Float32[Tensor, "T L C"], generator: torch.Generator) -> Int32[Tensor, "N 4"]:
+        config, count = self.structure_flow.config, len(cond)
+        shape = (count, config.in_channels, *[config.resolution] * 3)
+        noise = torch.randn(shape, generator=generator).to(self.device)  # [T,8,16,16,16]
+        z = self._integrate(self.structure_flow, noise, cond, self.checkpoint.structure_sampler, "structure")
+        return occupied(self.structure_decoder(z))  # from logits [T,1,64,64,64]
+
+    def _sample_latents(
+        self, cond: Float32[Tensor, "T L C"], coords: Int32[Tensor, "N 4"], generator: torch.Generator
+    ) -> SparseTensor:
+        feats = torch.randn(len(coords), self.latent_flow.config.in_channels, generator=generator).to(self.device)
+        noise = SparseTensor(feats, coords, slots=len(cond))  # [N,8]
+        flow, decoder = self.latent_flow.config.resolution, self.gaussian_decoder.config.resolution
+        for name, resolution in (("latent flow", flow), ("Gaussian decoder", decoder)):
+            if max(noise.sites.extent) > resolution:
+                expected = f"x, y, z below {resolution}, the resolution of the {name}"
+                raise FormatError("coords", expected, f"{max(noise.sites.extent) - 1}")
+        z = self._integrate(self.latent_flow, noise, cond, self.checkpoint.latent_sampler, "latents")
+        mean, std = (torch.tensor(v, device=self.device) for v in (self.checkpoint.mean, self.checkpoint.std))  # [8]
+        return z.replace(z.feats * std + mean)
+
+    def _integrate(
+        self, network: nn.Module, noise: Any, cond: Float32[Tensor, "T L C"], settings: SamplerSettings, title: str
+    ) -> Any:
+        """From noise to data with the settings of the checkpoint; the condition of the second pass is zero."""
+        options: dict[str, Any] = {"steps": settings.steps, "rescale_t": settings.rescale_t, "num_frames": len(cond)}
+        options["progress"] = title if self.progress else ""
+        if settings.name == "FlowEulerSampler":
+            return sampler.FlowEulerSampler(settings.sigma_min).sample(network, noise, cond, **options).x
+        options |= {"neg_cond": torch.zeros_like(cond), "cfg_strength": settings.cfg_strength}
+        if settings.name == "FlowEulerCfgSampler":
+            return sampler.FlowEulerCfgSampler(settings.sigma_min).sample(network, noise, cond, **options).x
+        options["cfg_interval"] = settings.cfg_interval
+        return sampler.FlowEulerGuidanceIntervalSampler(settings.sigma_min).sample(network, noise, cond, **options).x
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is a GPU if there is one, otherwise the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise FormatError("device", '"auto", "cpu", "cuda" or "cuda:1"', repr(name)) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise FormatError("device", "a machine on which torch sees a GPU", "none", 'Use "cpu".')
+    return device
+
+
+def pictures(frames: UInt8[np.ndarray, "T H W 4"]) -> list[Image.Image]:
+    """An array of frames as the images that `run` takes."""
+    return [Image.fromarray(frame) for frame in frames]
