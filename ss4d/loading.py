@@ -104,7 +104,8 @@ def load_strictly(
         if "float" not in kinds.split(" -> ")[0] or "float" not in kinds.split(" -> ")[1]:
             raise FormatError(where, "floating-point tensors", kinds)
     on_meta = any(tensor.is_meta for tensor in wanted.values())
-    network.load_state_dict({n: t.to(wanted[n].dtype) for n, t in shared.items()}, strict=False, assign=on_meta)
+    whole = wanted | {name: tensor.to(wanted[name].dtype) for name, tensor in shared.items()}
+    network.load_state_dict(whole, strict=True, assign=on_meta)
     return report
 
 
