@@ -8,6 +8,7 @@ Reading is lazy: one frame is in memory at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,8 @@ from safetensors.numpy import save_file
 from .asset import Asset4D, Frame, Gaussians, Mesh, Views
 from .cameras import Cameras
 from .clip import MAX_FRAMES
-from .errors import FormatError
-from .files import atomic, read_json, read_png, write_json, write_png
+from .errors import FormatError, within
+from .files import atomic, check_pixels, inside, read_json, read_png, write_json, write_png
 
 FIELDS = {
     "mesh": ("vertices", "faces", "colors", "uv", "texture"),
@@ -30,6 +31,8 @@ FIELDS = {
 OPTIONAL = {"colors", "uv", "texture"}
 STORED_TYPES = {"F32": np.float32, "F16": np.float32, "I32": np.int32, "U8": np.uint8}  # on disk -> in memory
 MAX_ASSET_BYTES = 64 * 2**30
+MAX_HEADER_BYTES = 2**20  # of the packed file; ours have less than 2 KiB
+MAX_FRAME_BYTES = 4 * 2**30
 
 
 def write_asset(asset: Asset4D, folder: Path) -> None:
@@ -76,8 +79,11 @@ def _pack(frames: Sequence[Frame], names: Sequence[str]) -> dict[str, np.ndarray
 
 
 def read_asset(folder: Path) -> Asset4D:
-    """Read strictly and lazily: the description at once, each frame's arrays when it is asked for."""
-    where = folder / "asset.json"
+    """Read strictly and lazily: the description at once, each frame's arrays when it is asked for.
+
+    Nothing outside `folder` is reached: file names are fixed, and links that lead out of it are refused.
+    """
+    where = inside(folder, folder / "asset.json")
     data = read_json(where)
     keys = {"version", "kind", "times", "data", "input_camera", "cameras"}
     if not isinstance(data, dict) or not keys <= set(data) <= keys | {"gaussians"} or data["version"] != 1:
@@ -101,7 +107,8 @@ def read_asset(folder: Path) -> Asset4D:
         if data["data"] != "frames.safetensors":  # a fixed name: nothing outside the folder can be reached
             raise FormatError(where, '"data": "frames.safetensors"', repr(data["data"])[:80])
         frames = PackedFrames(folder / "frames.safetensors", len(times), kind, _filter_of(data, where))
-    return Asset4D(kind, np.array(times, np.float64), frames, input_camera, cameras)
+    with within(where):
+        return Asset4D(kind, np.array(times, np.float64), frames, input_camera, cameras)
 
 
 def _filter_of(data: dict[str, Any], where: Path) -> dict[str, Any]:
@@ -131,10 +138,7 @@ class PackedFrames(Sequence[Frame]):
     offsets: dict[str, np.ndarray] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        if not self.path.is_file():
-            raise FormatError(self.path, "a packed safetensors file", "no such file")
-        if self.path.stat().st_size > MAX_ASSET_BYTES:
-            raise FormatError(self.path, f"at most {MAX_ASSET_BYTES} bytes", f"{self.path.stat().st_size}")
+        self._check_file()
         with self._open() as file:
             names = set(file.keys())
             expected = set(FIELDS[self.kind])
@@ -143,10 +147,22 @@ class PackedFrames(Sequence[Frame]):
                 raise FormatError(self.path, f"the tensors {sorted(expected)} (+ .offsets)", f"{sorted(names)[:12]}")
             for name in tensors:
                 part = file.get_slice(name)
-                if part.get_dtype() not in STORED_TYPES:
-                    raise FormatError(self.path, f"{name} as one of {sorted(STORED_TYPES)}", part.get_dtype())
+                if part.get_dtype() not in STORED_TYPES or not part.get_shape():
+                    found = f"{part.get_dtype()} {part.get_shape()}"
+                    raise FormatError(self.path, f"{name} as one of {sorted(STORED_TYPES)}, with axes", found)
                 if f"{name}.offsets" in names:
                     self.offsets[name] = self._checked_offsets(file, name, part.get_shape()[0])
+
+    def _check_file(self) -> None:
+        """Sizes before anything is allocated: the library would parse a header of 100 MB."""
+        if not self.path.is_file():
+            raise FormatError(self.path, "a packed safetensors file", "no such file")
+        if not 8 <= self.path.stat().st_size <= MAX_ASSET_BYTES:
+            raise FormatError(self.path, f"8 to {MAX_ASSET_BYTES} bytes", f"{self.path.stat().st_size}")
+        with inside(self.path.parent, self.path).open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if header > MAX_HEADER_BYTES:
+            raise FormatError(self.path, f"a safetensors header of at most {MAX_HEADER_BYTES} bytes", f"{header}")
 
     def _open(self) -> Any:
         try:
@@ -155,11 +171,11 @@ class PackedFrames(Sequence[Frame]):
             raise FormatError(self.path, "a safetensors file", str(error)) from None
 
     def _checked_offsets(self, file: Any, name: str, length: int) -> np.ndarray:
-        offsets = file.get_tensor(f"{name}.offsets")
-        if offsets.dtype != np.int64 or offsets.shape != (self.n_frames + 1,):
-            raise FormatError(
-                self.path, f"{name}.offsets as int64 [{self.n_frames + 1}]", f"{offsets.dtype} {offsets.shape}"
-            )
+        part = file.get_slice(f"{name}.offsets")
+        if (part.get_dtype(), part.get_shape()) != ("I64", [self.n_frames + 1]):
+            found = f"{part.get_dtype()} {part.get_shape()}"
+            raise FormatError(self.path, f"{name}.offsets as int64 [{self.n_frames + 1}]", found)
+        offsets: np.ndarray = file.get_tensor(f"{name}.offsets")
         if offsets[0] != 0 or offsets[-1] != length or (np.diff(offsets) < 0).any():
             raise FormatError(
                 self.path, f"{name}.offsets rising from 0 to {length}", f"{offsets[:4].tolist()} ... {offsets[-1]}"
@@ -183,18 +199,19 @@ class PackedFrames(Sequence[Frame]):
                 if name not in file.keys():  # noqa: SIM118 - safe_open is no mapping
                     continue
                 arrays[name] = self._rows(file, name, k)
-        try:
+        with within(f"{self.path}, frame {k}"):
             return Mesh(**arrays) if self.kind == "mesh" else Gaussians(**arrays, **self.options)
-        except FormatError as error:
-            raise FormatError(f"{self.path}, frame {k}: {error.where}", error.expected, error.found) from None
 
     def _rows(self, file: Any, name: str, k: int) -> np.ndarray:
         """Field `name` of frame k, in its type in memory."""
         part = file.get_slice(name)
         dtype, shape = STORED_TYPES[part.get_dtype()], part.get_shape()
-        if name not in self.offsets:
-            return np.asarray(file.get_tensor(name), dtype)
-        start, stop = self.offsets[name][k : k + 2]
+        start, stop = self.offsets[name][k : k + 2].tolist() if name in self.offsets else (0, shape[0])
+        size = (stop - start) * math.prod(shape[1:]) * np.dtype(dtype).itemsize
+        if size > MAX_FRAME_BYTES:
+            raise FormatError(f"{self.path}, frame {k}", f"at most {MAX_FRAME_BYTES} bytes of {name}", f"{size}")
+        if name == "texture":
+            check_pixels(f"{self.path}, frame {k}: texture", (math.prod(shape[1:2]), stop - start))
         return np.asarray(part[start:stop], dtype) if start < stop else np.empty((0, *shape[1:]), dtype)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -212,7 +229,8 @@ class ViewFolder(Sequence[Views]):
     def __post_init__(self) -> None:
         expected = [f"{k:04d}.png" for k in range(self.n_frames)]
         for v in range(len(self.cameras)):
-            names = sorted(p.name for p in (self.folder / str(v)).glob("*"))
+            view = inside(self.folder.parent, self.folder / str(v))
+            names = sorted(p.name for p in view.glob("*"))
             if names != expected:
                 raise FormatError(
                     self.folder / str(v), f"{self.n_frames} files 0000.png ...", f"{len(names)}: {names[:4]}"
@@ -233,7 +251,7 @@ class ViewFolder(Sequence[Views]):
         images = []
         for v in range(len(self.cameras)):
             path = self.folder / str(v) / f"{k:04d}.png"
-            image = read_png(path, 4)
+            image = read_png(inside(self.folder.parent, path), 4)
             if image.shape != size:
                 raise FormatError(
                     path, f"the camera's size {size[1]} x {size[0]}", f"{image.shape[1]} x {image.shape[0]}"

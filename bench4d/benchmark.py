@@ -16,6 +16,8 @@ from .files import sha256_file
 from .method import ROOT
 from .schema import read_yaml
 
+ALIGNMENTS = ("none", "declared", "silhouette-view0", "icp-frame0")  # docs/alignment.md
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -77,6 +79,8 @@ class Benchmark:
             checked_id(clip["id"], path)
         if data["views"][0]["group"] != "input":
             raise FormatError(path, "the input camera as the first view", f"group {data['views'][0]['group']!r}")
+        if data["alignment"] == "icp-frame0" and not data["geometry"]:
+            raise FormatError(path, "geometry: true for the alignment icp-frame0", "geometry: false")
         scored = {metric["id"] for metric in data["metrics"]}
         for column in data["table"]:
             if column["metric"] not in scored:

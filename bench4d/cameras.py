@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from .errors import FormatError
+from .errors import FormatError, within
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,10 @@ class Cameras:
         if not (np.isfinite(poses).all() and np.isfinite(matrices).all()):
             raise FormatError("Cameras", "finite numbers", "NaN or infinity")
         rotation = poses[:, :3, :3]
-        if not np.allclose(rotation @ rotation.transpose(0, 2, 1), np.eye(3), atol=1e-6) or (
-            count and np.linalg.det(rotation).min() < 0
+        if (
+            (np.abs(rotation) > 2).any()
+            or not np.allclose(rotation @ rotation.transpose(0, 2, 1), np.eye(3), atol=1e-6)
+            or (count and np.linalg.det(rotation).min() < 0)
         ):
             raise FormatError("Cameras", "rotations (orthonormal, determinant +1)", "another matrix")
         if (poses[:, 3] != [0, 0, 0, 1]).any() or matrices[:, [0, 1, 2, 2], [1, 0, 0, 1]].any():
@@ -83,9 +85,13 @@ class Cameras:
         try:
             poses = np.array(data["camera_to_world"], np.float64)
             matrices = np.array(data["intrinsics"], np.float64)
-        except (TypeError, ValueError) as error:
-            raise FormatError(where, "numbers in camera_to_world and intrinsics", str(error)) from None
-        return Cameras(poses, matrices, int(data["width"]), int(data["height"]))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise FormatError(where, "numbers in camera_to_world and intrinsics", f"{error}"[:120]) from None
+        size = data["width"], data["height"]
+        if any(isinstance(side, bool) or not isinstance(side, int) for side in size):
+            raise FormatError(where, "whole numbers as width and height", f"{size!r:.80}")
+        with within(where):
+            return Cameras(poses, matrices, *size)
 
 
 def orbit(azimuths: Sequence[float], elevation: float, radius: float, fov_y: float, size: int) -> Cameras:

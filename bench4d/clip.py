@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from .cameras import Cameras
-from .errors import FormatError
+from .errors import FormatError, within
 from .files import read_json, read_png_sequence, write_json, write_png_sequence
 
 MAX_FRAMES = 4096
@@ -93,12 +93,14 @@ class Clip:
         if not isinstance(data, dict) or set(data) != keys or data["version"] != 1:
             raise FormatError(where, f"version 1 with the keys {sorted(keys)}", f"{data!r:.120}")
         count = data["n_frames"]
-        if not isinstance(count, int) or not 1 <= count <= MAX_FRAMES:
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_FRAMES:
             raise FormatError(where, f"1 to {MAX_FRAMES} frames", repr(count))
         if isinstance(data["fps"], bool) or not isinstance(data["fps"], int | float):
             raise FormatError(where, "a number as fps", repr(data["fps"]))
         camera = Cameras.from_json(data["camera"], str(where)) if data["camera"] is not None else None
-        clip = Clip(data["id"], read_png_sequence(folder / "frames", count, 4), float(data["fps"]), camera)
+        with within(where):
+            checked_id(data["id"], "id")
+            clip = Clip(data["id"], read_png_sequence(folder / "frames", count, 4), float(data["fps"]), camera)
         if clip.sha256 != data["sha256"]:
             raise FormatError(
                 folder,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -19,3 +21,12 @@ class FormatError(ValueError):
         self.where, self.expected, self.found, self.next_step = str(where), expected, found, next_step
         text = f"{where}: expected {expected}; found {found}"
         super().__init__(f"{text}. {next_step}" if next_step else text)
+
+
+@contextmanager
+def within(where: str | Path) -> Iterator[None]:
+    """Errors of arrays made inside the block say which file they come from."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"{where}: {error.where}", error.expected, error.found, error.next_step) from None

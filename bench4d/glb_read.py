@@ -11,7 +11,6 @@ OPAQUE is 1 everywhere, MASK keeps the values for the usual cutoff of 0.5 and be
 from __future__ import annotations
 
 import io
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,12 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
-from PIL import Image
 
 from .asset import MAX_POINTS, Mesh
-from .errors import FormatError
-from .files import MAX_IMAGE_SIDE, MAX_JSON_BYTES
+from .errors import FormatError, within
+from .files import MAX_JSON_BYTES, parse_json, read_picture
 
-MAX_GLB_BYTES = 2**31
+MAX_GLB_BYTES = 2**29
 MAGIC, JSON_CHUNK, BIN_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
@@ -145,9 +143,11 @@ def read_glb(path: Path, vertex_colors: Literal["linear", "srgb"] = "linear", re
     faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)]).astype(np.int32)
     surface = np.concatenate([part.surface for part in parts])
     (material,) = materials
-    if material is None:
-        return Mesh(vertices, faces, colors=surface)
-    return Mesh(vertices, faces, uv=surface, texture=_read_texture(gltf, material, surface))
+    texture = _read_texture(gltf, material, surface) if material else None
+    with within(path):
+        if texture is None:
+            return Mesh(vertices, faces, colors=surface)
+        return Mesh(vertices, faces, uv=surface, texture=texture)
 
 
 def _open(path: Path) -> _Gltf:
@@ -171,10 +171,7 @@ def _open(path: Path) -> _Gltf:
             raise FormatError(path, "chunks inside the file", f"a chunk at byte {start} of {size}")
         length, kind = struct.unpack_from("<II", content, start)
         binary = content[start + 8 : start + 8 + length] if kind == BIN_CHUNK else b""
-    try:
-        data = json.loads(content[20 : 20 + text_length].decode())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(path, "valid UTF-8 JSON", str(error)) from None
+    data = parse_json(path, content[20 : 20 + text_length])
     if not isinstance(data, dict):
         raise FormatError(path, "a JSON object", f"{data!r}"[:80])
     return _Gltf(path, data, binary)
@@ -210,7 +207,8 @@ def _placed_meshes(gltf: _Gltf) -> list[tuple[Float64[np.ndarray, "4 4"], dict[s
         seen.add(index)
         if "EXT_mesh_gpu_instancing" in gltf.child(node, "extensions"):
             raise gltf.error("no instancing", "EXT_mesh_gpu_instancing")
-        matrix = parent @ _local_matrix(gltf, node)
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrix = parent @ _local_matrix(gltf, node)
         if "mesh" in node:
             placed.append((matrix, gltf.entry("meshes", node["mesh"])))
         stack += [(child, matrix) for child in reversed(gltf.items(node, "children"))]
@@ -247,7 +245,9 @@ def _read_primitive(
     attributes = gltf.child(primitive, "attributes")
     points = _accessor(gltf, attributes.get("POSITION"), ("VEC3",), ("f4",)).astype(np.float64)
     linear = matrix[:3, :3]
-    vertices = ((points @ linear.T + matrix[:3, 3]) @ GLTF_FROM_WORLD).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # Mesh refuses what is not finite
+        vertices = ((points @ linear.T + matrix[:3, 3]) @ GLTF_FROM_WORLD).astype(np.float32)
+        mirrored = np.linalg.det(linear) < 0
     if "indices" in primitive:
         flat = _accessor(gltf, primitive["indices"], ("SCALAR",), ("u1", "u2", "u4"))[:, 0].astype(np.int64)
     else:
@@ -257,7 +257,7 @@ def _read_primitive(
             f"three indices a triangle, all below {len(vertices)}", f"{len(flat)} up to {flat.max(initial=0)}"
         )
     faces = flat.reshape(-1, 3)
-    if np.linalg.det(linear) < 0:  # a mirror turns the winding; the standard asks to turn it back
+    if mirrored:  # this turns the winding; the standard asks to turn it back
         faces = faces[:, ::-1]
     material = _read_material(gltf, primitive)
     colors = np.ones((len(vertices), 4))
@@ -323,21 +323,11 @@ def _read_texture(gltf: _Gltf, material: _Material, uv: Float32[np.ndarray, "V 2
     image = gltf.entry("images", texture.get("source"))
     if "uri" in image:
         raise gltf.error("images inside the file", "a URI", "Pack everything into one GLB.")
-    content = bytes(_view(gltf, image.get("bufferView")))
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as picture:
-            if max(picture.size) > MAX_IMAGE_SIDE:
-                raise gltf.error(f"textures of at most {MAX_IMAGE_SIDE} pixels a side", picture.size)
-            if picture.mode not in ("L", "LA", "P", "RGB", "RGBA"):
-                raise gltf.error("an 8-bit grey, palette, RGB or RGBA texture", f"mode {picture.mode}")
-            texels = np.array(picture.convert("RGBA"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise gltf.error("a readable PNG or JPEG texture", error) from None
-    linear = texels / 255
-    linear[..., :3] = linear_from_srgb(linear[..., :3])
-    return _emitted(linear, material)
+    texels = read_picture(gltf.path, io.BytesIO(_view(gltf, image.get("bufferView"))))
+    levels = np.repeat(np.arange(256)[:, None] / 255, 4, axis=1)  # a table: large textures stay bytes
+    levels[:, :3] = linear_from_srgb(levels[:, :3])
+    table = _emitted(levels, material)
+    return np.stack([table[texels[..., k], k] for k in range(4)], axis=-1)
 
 
 def _view(gltf: _Gltf, index: object) -> memoryview:

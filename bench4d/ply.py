@@ -1,4 +1,4 @@
-"""PLY files: 3DGS Gaussians and triangle meshes. Reads binary little-endian and ascii, writes binary little-endian.
+"""PLY files: 3DGS Gaussians and triangle meshes. Reads binary (both byte orders) and ascii, writes little-endian.
 
 Files come from strangers: the header is bounded, and what it declares is compared with the file's size before anything
 is allocated. Only the layouts below are read; a property that we do not know may change what the others mean, so it is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -20,7 +20,8 @@ from .errors import FormatError
 from .files import atomic
 
 MAX_HEADER_BYTES = 64 * 2**10
-MAX_ASCII_BYTES = 256 * 2**20  # each number takes some 60 bytes while it is read
+MAX_ASCII_BYTES = 64 * 2**20  # each number takes some 60 bytes while it is read
+MAX_BINARY_BYTES = 2 * 2**30  # 8 million Gaussians of degree 3
 TYPES = {
     "char": "i1",
     "uchar": "u1",
@@ -54,6 +55,13 @@ class Element:
     name: str
     count: int
     record: np.dtype
+
+
+def holds_gaussians(path: Path) -> bool:
+    """Whether a PLY file's header is that of 3DGS Gaussians, and not that of a mesh."""
+    with _opened(path) as file:
+        _, elements = _read_header(path, file)
+    return any("opacity" in _names(element.record) for element in elements if element.name == "vertex")
 
 
 def read_gaussians(path: Path, dilation: float = 0.3, compensate: bool = False) -> Gaussians:
@@ -151,16 +159,21 @@ def _write(path: Path, header: list[str], tables: list[np.ndarray]) -> None:
 
 def _read(path: Path, wanted: list[str]) -> list[np.ndarray]:
     """The structured arrays of the elements, which must be exactly `wanted`."""
-    if not path.is_file():
-        raise FormatError(path, "a PLY file", "no such file")
-    with path.open("rb") as file:
+    with _opened(path) as file:
         form, elements = _read_header(path, file)
         if [element.name for element in elements] != wanted:
             found = ", ".join(element.name for element in elements) or "none"
             raise FormatError(path, f"the elements {', '.join(wanted)} and no others", found)
         body = path.stat().st_size - file.tell()
-        read = _read_binary if form == "binary_little_endian" else _read_ascii
-        return read(path, file, elements, body)
+        if form == "ascii":
+            return _read_ascii(path, file, elements, body)
+        return _read_binary(path, file, elements, body, "<" if form == "binary_little_endian" else ">")
+
+
+def _opened(path: Path) -> BinaryIO:
+    if not path.is_file():
+        raise FormatError(path, "a PLY file", "no such file")
+    return path.open("rb")
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[str, list[Element]]:
@@ -175,7 +188,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[str, list[Element]]:
         match line.split():
             case [] | ["comment", *_] | ["obj_info", *_]:
                 pass
-            case ["format", ("binary_little_endian" | "ascii") as name, "1.0"] if not form:
+            case ["format", ("binary_little_endian" | "binary_big_endian" | "ascii") as name, "1.0"] if not form:
                 form = name
             case ["element", name, count] if count.isascii() and count.isdigit() and len(count) < 16:
                 if int(count) > MAX_POINTS:
@@ -187,21 +200,26 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[str, list[Element]]:
             case ["property", "list", size, kind, name] if size in INTEGERS and kind in INTEGERS and elements:
                 properties += [(f"{name}#", TYPES[size]), (name, TYPES[kind], (3,))]
             case _:
-                expected = "PLY 1.0, ascii or binary_little_endian, with scalar and list properties"
+                expected = "PLY 1.0, ascii or binary, with scalar and list properties"
                 raise FormatError(path, expected, f"the line {line!r:.80}")
     if not form:
-        raise FormatError(path, "a line 'format ascii 1.0' or 'format binary_little_endian 1.0'", "none")
+        raise FormatError(path, "a line 'format ascii 1.0' or 'format binary_... 1.0'", "none")
     for name, _, fields in elements:
         if not fields or len({field[0] for field in fields}) != len(fields):
             raise FormatError(path, f"properties of different names in element {name}", f"{fields}"[:80])
     return form, [Element(name, count, np.dtype(fields)) for name, count, fields in elements]
 
 
-def _read_binary(path: Path, file: BinaryIO, elements: list[Element], body: int) -> list[np.ndarray]:
+def _read_binary(
+    path: Path, file: BinaryIO, elements: list[Element], body: int, order: Literal["<", ">"]
+) -> list[np.ndarray]:
     declared = sum(element.count * element.record.itemsize for element in elements)
     if body < declared or (body > declared and not _has_lists(elements)):
         raise FormatError(path, f"{declared} bytes after the header", f"{body}")
-    tables = [np.fromfile(file, element.record, element.count) for element in elements]
+    if declared > MAX_BINARY_BYTES:
+        raise FormatError(path, f"at most {MAX_BINARY_BYTES} bytes", f"{declared}")
+    stored = [np.fromfile(file, element.record.newbyteorder(order), element.count) for element in elements]
+    tables = [table.astype(element.record, copy=False) for table, element in zip(stored, elements, strict=True)]
     for table in tables:
         for name in _names(table.dtype):
             if name.endswith("#"):

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow
+from pyarrow import parquet
 
 from .errors import FormatError
 from .files import atomic
@@ -49,6 +51,7 @@ FRAME_ROW = {
     "frame": "int64",
     "value": "float64",
 }
+MAX_ROWS = 10_000_000
 STATUSES = {"ok", "failed", "not-run"}
 
 
@@ -70,10 +73,18 @@ def write_rows(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_rows(path: Path, schema: Mapping[str, str]) -> pd.DataFrame:
+    """Rows of exactly the schema's columns and types. Raises FormatError."""
+    expected = "a parquet file of result rows"
     try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise FormatError(path, "a parquet file of result rows", str(error)) from None
-    if list(table.columns) != list(schema):
-        raise FormatError(path, f"the columns {list(schema)}", f"{list(table.columns)}")
-    return table.astype(dict(schema))
+        count = parquet.read_metadata(path).num_rows  # before a small file becomes a large table
+        if count > MAX_ROWS:
+            raise FormatError(path, f"at most {MAX_ROWS} rows", f"{count}")
+        # without pandas' own metadata, which could ask for other types and names
+        table = parquet.read_table(path).replace_schema_metadata(None).to_pandas()
+        if list(table.columns) == list(schema):
+            return table.astype(dict(schema))
+    except FormatError:
+        raise
+    except (OSError, ValueError, TypeError, LookupError, pyarrow.ArrowException) as error:
+        raise FormatError(path, expected, " ".join(f"{error}".split())[:200]) from None
+    raise FormatError(path, f"the columns {list(schema)}", f"{list(table.columns)}"[:300])

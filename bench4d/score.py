@@ -60,15 +60,19 @@ def load_metrics(
     for entry in benchmark.data["metrics"]:
         if entry["id"] not in metrics:
             raise FormatError(benchmark.path, f"metrics among {sorted(metrics)}", entry["id"])
-        metric = metrics[entry["id"]]
-        missing = [f"{w}: {weights[w]['reason']}" for w in metric.weights if "path" not in weights[w]]
-        score = None if missing else metric.load({w: Path(weights[w]["path"]) for w in metric.weights})
-        sums = "+".join(weights[w].get("sha256", "") for w in metric.weights)
-        device = _device() if metric.weights else "cpu"
-        loaded.append(
-            Loaded(metric, entry["stride"], entry.get("options", {}), score, "; ".join(missing), sums, device)
-        )
+        loaded.append(load_metric(metrics[entry["id"]], weights, entry["stride"], entry.get("options", {})))
     return loaded
+
+
+def load_metric(
+    metric: Metric, weights: Mapping[str, dict[str, Any]], stride: int = 1, options: Mapping[str, Any] | None = None
+) -> Loaded:
+    """One metric, with its networks in memory. Arguments as in `load_metrics`."""
+    missing = [f"{w}: {weights[w]['reason']}" for w in metric.weights if "path" not in weights[w]]
+    score = None if missing else metric.load({w: Path(weights[w]["path"]) for w in metric.weights})
+    sums = "+".join(weights[w].get("sha256", "") for w in metric.weights)
+    device = _device() if metric.weights else "cpu"
+    return Loaded(metric, stride, dict(options or {}), score, "; ".join(missing), sums, device)
 
 
 def _device() -> str:
@@ -120,12 +124,13 @@ def _score_geometry(
     if not items:
         return
     reason = "" if benchmark.data["geometry"] else "the benchmark's truth has no geometry"
-    asset = read_asset(folder / "asset")
-    if asset.kind == "views":
+    given = (folder / "asset").exists()  # else renders were given: `bench4d score`
+    if not given or read_asset(folder / "asset").kind == "views":
         reason = "the method makes images, not geometry"
     if reason:
         yield from ((item, Cell(None, np.nan, "not-run", reason, {})) for item in items)
         return
+    asset = read_asset(folder / "asset")
     matrix = np.array(read_json(folder / "aligned.json")["matrix"])
     rule = benchmark.data["time_rule"]
     true_asset = read_asset(truth / "asset")
@@ -242,5 +247,7 @@ def code_version() -> str:
     total = hashlib.sha256()
     for folder in ("bench4d", "metrics"):
         for path in sorted((ROOT / folder).rglob("*.py")):
+            if path.is_relative_to(ROOT / "bench4d" / "cli") or path.is_relative_to(ROOT / "bench4d" / "scaffold"):
+                continue  # they make no numbers
             total.update(f"{path.relative_to(ROOT).as_posix()}\0{sha256_file(path)}\n".encode())
     return f"{__version__}+{total.hexdigest()[:12]}"

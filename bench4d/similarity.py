@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float32, Float64
 
@@ -9,8 +12,57 @@ from .asset import Frame, Gaussians, Mesh
 from .cameras import Cameras
 from .errors import FormatError
 
+Matrix = Float64[np.ndarray, "4 4"]
 
-def transformed(frame: Frame, matrix: Float64[np.ndarray, "4 4"]) -> Frame:
+
+@dataclass(frozen=True)
+class Fit:
+    """A similarity that was found, and what a reader needs to judge it.
+
+    Attributes:
+        matrix: from the asset's own frame to the world.
+        residual: what is left between the two, in `unit`.
+        starts: how many starts were tried.
+        start: the kind of start that won.
+        iterations: steps (or evaluations) on the way from that start.
+        converged: whether the steps came to rest within their limit.
+    """
+
+    matrix: Matrix
+    residual: float
+    unit: str
+    starts: int
+    start: str
+    iterations: int
+    converged: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the matrix."""
+        names = ("residual", "unit", "starts", "start", "iterations", "converged")
+        return {name: getattr(self, name) for name in names}
+
+
+def similarity(
+    linear: Float64[np.ndarray, "3 3"],
+    about: Float64[np.ndarray, "3"] | None = None,
+    to: Float64[np.ndarray, "3"] | None = None,
+) -> Matrix:
+    """x -> linear (x - about) + to; both points are the origin unless given."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = linear
+    matrix[:3, 3] = (0 if to is None else to) - (0 if about is None else linear @ about)
+    return matrix
+
+
+def apply(matrix: Matrix, points: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 3"]:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def scale_of(matrix: Matrix) -> float:
+    return float(np.cbrt(np.linalg.det(matrix[:3, :3])))
+
+
+def transformed(frame: Frame, matrix: Matrix) -> Frame:
     """`frame` moved by a similarity; the identity returns the very same object.
 
     Raises FormatError if the matrix is no similarity (shear, reflection or anisotropic scale).
@@ -31,11 +83,11 @@ def transformed(frame: Frame, matrix: Float64[np.ndarray, "4 4"]) -> Frame:
     )
 
 
-def _moved(points: Float32[np.ndarray, "N 3"], matrix: Float64[np.ndarray, "4 4"]) -> Float32[np.ndarray, "N 3"]:
-    return (points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
+def _moved(points: Float32[np.ndarray, "N 3"], matrix: Matrix) -> Float32[np.ndarray, "N 3"]:
+    return apply(matrix, points.astype(np.float64)).astype(np.float32)
 
 
-def split(matrix: Float64[np.ndarray, "4 4"]) -> tuple[float, Float64[np.ndarray, "3 3"]]:
+def split(matrix: Matrix) -> tuple[float, Float64[np.ndarray, "3 3"]]:
     """The scale and rotation of a similarity."""
     linear = matrix[:3, :3]
     determinant = float(np.linalg.det(linear)) if np.isfinite(linear).all() else 0.0
@@ -49,7 +101,7 @@ def split(matrix: Float64[np.ndarray, "4 4"]) -> tuple[float, Float64[np.ndarray
     return float(scale), linear / scale
 
 
-def camera_to_camera(source: Cameras, target: Cameras) -> Float64[np.ndarray, "4 4"]:
+def camera_to_camera(source: Cameras, target: Cameras) -> Matrix:
     """The similarity about the origin that makes `source`, in its own frame, look like `target` in the world.
 
     Both cameras look at an object around their origin. The rotation maps one camera's axes to the other's; the scale

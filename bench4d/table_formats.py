@@ -57,7 +57,7 @@ def to_csv(table: Table) -> str:
         ["method", "kind", "alignment", "seen_in_training"] + [f"{c.key}.{p}" for c in table.columns for p in parts]
     )
     for row in table.rows:
-        line: list[object] = [row.method.id, row.method.kind, row.alignment, row.contamination]
+        line: list[object] = [*map(_csv, (row.method.id, row.method.kind, row.alignment, row.contamination))]
         for cell in row.cells:
             i = cell.interval
             line += ["", "", ""] if i is None else [_exact(i.mean), _exact(i.low), _exact(i.high)]
@@ -68,6 +68,17 @@ def to_csv(table: Table) -> str:
 
 def _exact(value: float) -> str:
     return "" if math.isnan(value) else repr(value)
+
+
+def _csv(text: str) -> str:
+    """Spreadsheets run a cell that begins like this as a formula; a leading quotation mark makes it text."""
+    text = _plain(text)
+    return "'" + text if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _plain(text: str) -> str:
+    """One line without control characters, which end comments in LaTeX and drive terminals."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def column_title(column: Column) -> str:
@@ -88,7 +99,7 @@ def to_markdown(table: Table) -> str:
 
 
 def _md(text: str) -> str:
-    return "".join("\\" + c if c in "\\`*_{}[]<>#|" else c for c in " ".join(text.split()))
+    return "".join("\\" + c if c in "\\`*_{}[]<>#|&~$!" else c for c in _plain(text))
 
 
 def _md_cell(cell: Cell, digits: int) -> str:
@@ -101,9 +112,9 @@ def _md_cell(cell: Cell, digits: int) -> str:
 
 def to_latex(table: Table) -> str:
     """One booktabs tabular a block, with the notes as comments; needs \\usepackage{booktabs}."""
-    lines = [f"% {' '.join(n.split())}" for n in notes(table)]  # a comment must stay one line
+    lines = [f"% {_plain(n)}" for n in notes(table)]  # a comment must stay one line
     for title, chosen in table.blocks:
-        lines += ["", f"% {title}", r"\begin{tabular}{l" + "r" * len(chosen) + "}", r"\toprule"]
+        lines += ["", f"% {_plain(title)}", r"\begin{tabular}{l" + "r" * len(chosen) + "}", r"\toprule"]
         lines += ["method & " + " & ".join(_tex_title(table.columns[k]) for k in chosen) + r" \\", r"\midrule"]
         for before, row in zip([None, *table.rows], table.rows, strict=False):
             lines += [r"\midrule"] if before and before.ranked and not row.ranked else []
@@ -121,8 +132,9 @@ def _tex_title(column: Column) -> str:
 
 
 def _tex(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(c, "\\" + c if c in "&%$#_{}" else c) for c in text)
+    special = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar"}
+    escaped = {c: rf"\text{name}{{}}" for c, name in special.items()} | {c: "\\" + c for c in "&%$#_{}"}
+    return "".join(escaped.get(c, c) for c in _plain(text))
 
 
 def _tex_cell(cell: Cell, digits: int) -> str:
@@ -149,7 +161,7 @@ def to_text(table: Table) -> str:
         lines = [[title, *(column_title(table.columns[k]) for k in chosen)]]
         lines += [
             [
-                row.method.id + ("" if row.ranked else " (ref)"),
+                _plain(row.method.id) + ("" if row.ranked else " (ref)"),
                 *(_text_cell(row.cells[k], decimals(table, k)) for k in chosen),
             ]
             for row in table.rows
@@ -162,7 +174,8 @@ def to_text(table: Table) -> str:
                 for line, rest in zip(lines, aligned, strict=True)
             )
         ]
-    text = [table.benchmark.data["title"], *blocks, "* best, + second best\n" + "\n".join(notes(table))]
+    told = "\n".join(map(_plain, notes(table)))
+    text = [_plain(table.benchmark.data["title"]), *blocks, f"* best, + second best\n{told}"]
     return "\n\n".join(text) + "\n"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .benchmark import Benchmark
+from .benchmark import ALIGNMENTS, Benchmark
 from .method import Method
 from .metric import Metric
 from .stats import DRAWS, Interval, bootstrap_mean
@@ -35,7 +35,7 @@ class Column:
 class Cell:
     """A mean over objects with its interval; `covered` of `total` clips gave a value, `failed` of them broke.
 
-    `rank` is 1 for the best and 2 for the second best ranked method, else None.
+    `rank` is 1 for the best and 2 for the second best ranked method of the same alignment, else None.
     """
 
     interval: Interval | None
@@ -91,14 +91,19 @@ def make_table(
     if empty := [name for name, part in by_method.items() if part.empty]:
         raise KeyError(f"no result rows for {empty}")
     values = {(m.id, c.key): object_means(by_method[m.id], c) for m in methods for c in columns}
-    ranks = {c.key: _ranks(c, [m for m in methods if m.kind != "reference"], values) for c in columns}
+    alignments = {name: _alignment(part) for name, part in by_method.items()}
+    ranks: dict[str, dict[str, int]] = {c.key: {} for c in columns}
+    for alignment in ALIGNMENTS:  # never across them, and not where one method's rows mix them
+        rivals = [m for m in methods if m.kind != "reference" and alignments[m.id] == alignment]
+        for column in columns:
+            ranks[column.key] |= _ranks(column, rivals, values)
     lines = []
     for method in sorted(methods, key=lambda m: (m.kind == "reference", m.id)):
         part = by_method[method.id]
         cells = tuple(_cell(part, c, values[method.id, c.key], ranks[c.key].get(method.id)) for c in columns)
         seen = ", ".join(method.contaminated_by(benchmark.data["contaminated_by"])) or "none known"
         seen = "is shown the truth" if method.kind == "reference" else seen
-        lines.append(TableRow(method, ", ".join(sorted(set(part["alignment"]))), seen, cells))
+        lines.append(TableRow(method, alignments[method.id], seen, cells))
     return Table(
         benchmark,
         columns,
@@ -107,6 +112,12 @@ def make_table(
         tuple(sanity(rows, benchmark, metrics)),
         _footer(rows, benchmark, columns, skipped),
     )
+
+
+def _alignment(rows: pd.DataFrame) -> str:
+    """The alignment of a method's rows; a clip that failed was not aligned, and counts only where all failed."""
+    done = rows[rows["status"] != "failed"]
+    return ", ".join(sorted(set((done if len(done) else rows)["alignment"])))
 
 
 def select(rows: pd.DataFrame, column: Column) -> pd.DataFrame:
@@ -181,7 +192,8 @@ def _footer(
     is_cost = rows["metric"].map(
         lambda metric: next((c.metric.needs == "record" for c in columns if c.metric.id == metric), False)
     )
-    generated_on, scored_on = (", ".join(sorted(set(rows.loc[part, "device"]))) for part in (is_cost, ~is_cost))
+    is_quality = rows["metric"].isin(used) & ~is_cost
+    generated_on, scored_on = (", ".join(sorted(set(rows.loc[p, "device"]) - {""})) for p in (is_cost, is_quality))
     named = [
         f"{m} v{versions[m]['metric_version']}"
         + {1: ""}.get(stride_of[m], f" on every {_ordinal(stride_of[m])} frame")
@@ -196,7 +208,7 @@ def _footer(
         f"alignment {data['alignment']}; time rule {data['time_rule']}; protocol {benchmark.protocol_sha256[:12]}.",
         f"Mean over objects with a 95 % bootstrap interval ({DRAWS} draws over objects). k/n: clips with a value, "
         "shown where some lack one; a failed object counts as the worst value in the ranks. Bold is best, underlined "
-        "second best, among the ranked methods.",
+        "second best, among the ranked methods of one alignment.",
         "Metrics: " + "; ".join(named) + ".",
         f"Code {unique('code_version')}; "
         + (f"generated on {generated_on}; " if generated_on else "")

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
 
 from .errors import FormatError
 from .files import atomic, sha256_file
+from .plain_yaml import load_yaml
 from .weights_convert import convert, read_member
 from .weights_fetch import FetchFailed, Indexes, fetch, find_in_index, pip_indexes
 
@@ -97,13 +97,7 @@ class Entry:
 
 def read_catalogue(path: Path = CATALOGUE) -> dict[str, Entry]:
     """All entries of weights.yaml. Raises FormatError."""
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise FormatError(path, "a YAML file", str(error)) from None
-    if not isinstance(data, dict):
-        raise FormatError(path, "a mapping of ids to entries", type(data).__name__)
-    return {str(id): _entry(path, str(id), fields) for id, fields in data.items()}
+    return {id: _entry(path, id, fields) for id, fields in load_yaml(path).items()}
 
 
 def _entry(path: Path, id: str, fields: Any) -> Entry:
@@ -113,7 +107,8 @@ def _entry(path: Path, id: str, fields: Any) -> Entry:
         entry = Entry(**(fields | {"id": id, "sources": sources}))
     except (TypeError, KeyError) as error:
         raise FormatError(where, "the fields of an entry and its sources", f"{type(error).__name__}: {error}") from None
-    if entry.file != Path(entry.file).name or not entry.file or entry.file.startswith("."):
+    file = entry.file if isinstance(entry.file, str) else ""
+    if file != Path(file).name or not file or file.startswith("."):
         raise FormatError(where, "a plain file name", repr(entry.file))
     for source in sources:
         whole = bool(source.url) != bool(source.package and source.filename)
@@ -145,12 +140,9 @@ def resolve(
     if id not in entries:
         raise FormatError(f"weights {id!r}", f"one of {sorted(entries)}", "an unknown id")
     entry, places = entries[id], locations or Locations.of(os.environ)
-    tried = []
-    for folder in [places.cache] if places.given is None else [places.given, places.cache]:
-        path = folder / entry.file
-        if _is(path, entry):
-            return path
-        tried.append(f"{path}: {'wrong content' if path.is_file() else 'no such file'}")
+    here, tried = look(entry, places)
+    if here is not None:
+        return here
     path = places.cache / entry.file
     try:
         (places.cache / "downloads").mkdir(parents=True, exist_ok=True)
@@ -174,6 +166,17 @@ def resolve(
                 temporary.write_bytes(data)
             return path
     raise WeightsMissing(_advice(entry, places, tried))
+
+
+def look(entry: Entry, places: Locations) -> tuple[Path | None, list[str]]:
+    """The verified file where it already lies, or None; and of each place that lacks it, why. No network."""
+    tried: list[str] = []
+    for folder in [places.cache] if places.given is None else [places.given, places.cache]:
+        path = folder / entry.file
+        if _is(path, entry):
+            return path, tried
+        tried.append(f"{path}: {'wrong content' if path.is_file() else 'no such file'}")
+    return None, tried
 
 
 def _is(path: Path, entry: Entry) -> bool:
@@ -203,26 +206,8 @@ def _advice(entry: Entry, places: Locations, tried: list[str]) -> str:
         [
             f"The weights {entry.id!r} ({entry.title}) are not on this machine. Tried:",
             *[f"  - {line}" for line in tried],
-            f"`python -m bench4d.weights {entry.id}` makes the file on a machine with a network. Put it at",
+            f"`bench4d weights fetch {entry.id}` makes the file on a machine with a network. Put it at",
             f"  {target}  ({entry.size} bytes, sha256 {entry.sha256}),",
             "or into any directory that BENCH4D_WEIGHTS names.",
         ]
     )
-
-
-def main() -> None:
-    """`python -m bench4d.weights [ID ...]`: fetch these (default: all) and print their paths."""
-    import argparse
-    import sys
-
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("ids", nargs="*", metavar="ID")
-    for id in parser.parse_args().ids or sorted(read_catalogue()):
-        try:
-            sys.stdout.write(f"{resolve(id)}\n")
-        except WeightsMissing as error:
-            sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

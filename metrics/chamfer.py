@@ -11,8 +11,9 @@ from jaxtyping import Float64
 from bench4d.asset import Gaussians, Mesh
 from bench4d.errors import FormatError
 from bench4d.metric import Metric
+from bench4d.surface import Points, sample
 
-from .surface import Points, check_frames, nearest, sample
+from .surface import check_frames, nearest
 
 Reduction = Literal["mean", "sum"]
 

@@ -9,8 +9,9 @@ from jaxtyping import Float64
 
 from bench4d.asset import Gaussians, Mesh
 from bench4d.metric import Metric
+from bench4d.surface import Points, sample
 
-from .surface import Points, check_frames, nearest, sample
+from .surface import check_frames, nearest
 
 
 def harmonic(predicted: Points, truth: Points, threshold: float) -> float:

@@ -62,7 +62,7 @@ def load(weights: Mapping[str, Path], trunk: Trunk, device: str | None = None) -
     def distances(predicted: UInt8[np.ndarray, "N H W 3"], truth: UInt8[np.ndarray, "N H W 3"]) -> np.ndarray:
         pixels = torch.from_numpy(np.concatenate([predicted, truth])).to(place)
         image = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1  # channels last in memory, as `pixels` is
-        with torch.inference_mode(), cudnn.flags(allow_tf32=False, deterministic=True, benchmark=False):
+        with torch.inference_mode(), cudnn.flags(enabled=True, allow_tf32=False, deterministic=True, benchmark=False):
             features = network((image - shift) / scale, convolutions)
             layers = [layer_distance(f, heads[f"lin{k}.weight"]) for k, f in enumerate(features)]
         return torch.stack(layers).sum(dim=0).cpu().numpy()

@@ -17,6 +17,7 @@ from bench4d.cameras import orbit
 from bench4d.errors import FormatError
 from bench4d.files import write_json, write_png_sequence
 from bench4d.render import composite, render_gaussians
+from bench4d.video import Video, read_video, resample, write_video
 from bench4d.weights import WeightsMissing
 
 from .checkpoint import Checkpoint, load_checkpoint
@@ -24,7 +25,6 @@ from .gaussians import write_ply
 from .matting import remove_background
 from .pipeline import SS4DPipeline, choose_device, pictures
 from .random_checkpoint import write_random_checkpoint
-from .video import Video, read_video, resample, write_video
 
 GENERATE = """Make one set of 3-D Gaussians per frame from a video of one object.
 

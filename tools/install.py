@@ -27,6 +27,7 @@ def main(level: str) -> None:
     wanted = hashlib.sha256(lock.read_bytes() + TORCH.encode()).hexdigest()
     stamp = VENV / f"installed-{level}"
     if stamp.is_file() and stamp.read_text() == wanted:
+        write_command()
         return
     began = time.time()
     if not (VENV / "bin" / "python").exists():
@@ -40,7 +41,27 @@ def main(level: str) -> None:
         install_torch()
         torch.write_text(TORCH)
     stamp.write_text(wanted)
+    write_command()
     say(f"environment ready after {time.time() - began:.0f} s")
+
+
+COMMAND = """#!{python}
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[2])  # the repository; methods in this environment do not see it
+from bench4d.cli import main
+
+sys.exit(main())
+"""
+
+
+def write_command() -> None:
+    """`bench4d` beside python. No package is installed: a method's run.py must not find the repository."""
+    path, text = VENV / "bin" / "bench4d", COMMAND.format(python=VENV / "bin" / "python")
+    if not (path.is_file() and path.read_text() == text):
+        path.write_text(text)
+        path.chmod(0o755)
 
 
 def install_torch() -> None:

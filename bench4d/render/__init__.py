@@ -1,7 +1,8 @@
 """Images of meshes and Gaussians, for everybody the same: no light, no tone curve, no randomness.
 
 Every image is [V,H,W,4] float32, premultiplied alpha, sRGB as emitted, in [0, 1]; the exact rules are in
-docs/rendering.md. Backends are chosen by name: "cpu" (numba) is the renderer, "torch" is its slow plain twin.
+docs/rendering.md. Backends are chosen by name: "cpu" (numba) is the renderer, "torch" its slow plain twin, and "cuda"
+the same rules on a GPU, by gsplat and nvdiffrast.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def render_mesh(
 
     Args:
         supersample: samples per pixel and axis, on a regular grid; a pixel is their mean.
-        backend: "cpu" or "torch".
+        backend: "cpu", "torch" or "cuda".
         threads: for "cpu" only; None takes all that the process may use. The result does not depend on it.
     """
     if not 1 <= supersample <= MAX_SUPERSAMPLE:
@@ -39,7 +40,11 @@ def render_mesh(
         from . import mesh_torch
 
         return mesh_torch.render(mesh, cameras, supersample)
-    raise FormatError("backend", '"cpu" or "torch"', repr(backend))
+    if backend == "cuda":
+        from . import mesh_cuda
+
+        return mesh_cuda.render(mesh, cameras, supersample)
+    raise FormatError("backend", '"cpu", "torch" or "cuda"', repr(backend))
 
 
 def render_gaussians(
@@ -56,4 +61,8 @@ def render_gaussians(
         from . import gaussians_torch
 
         return gaussians_torch.render(gaussians, cameras)
-    raise FormatError("backend", '"cpu" or "torch"', repr(backend))
+    if backend == "cuda":
+        from . import gaussians_cuda
+
+        return gaussians_cuda.render(gaussians, cameras)
+    raise FormatError("backend", '"cpu", "torch" or "cuda"', repr(backend))

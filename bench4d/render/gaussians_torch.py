@@ -1,7 +1,7 @@
-"""The slow plain twin of `gaussians_cpu`: every pixel against every Gaussian, in torch.
+"""The slow plain twin of `gaussians_cpu` and `gaussians_cuda`: every pixel against every Gaussian, in torch.
 
-`splat` takes tensors of any floating type on any device and can be differentiated, so it also serves as the
-oracle of faster differentiable renderers.
+`splat` and `rasterise` take tensors of any floating type on any device and can be differentiated, so they also serve
+as the oracle of faster differentiable renderers.
 """
 
 from __future__ import annotations
@@ -32,19 +32,50 @@ def render(gaussians: Gaussians, cameras: Cameras) -> Float32[np.ndarray, "V H W
     return image
 
 
+def rasterise(
+    means: Float[Tensor, "F N 3"],
+    scales: Float[Tensor, "F N 3"],
+    quaternions: Float[Tensor, "F N 4"],
+    opacities: Float[Tensor, "F N"],
+    colors: Float[Tensor, "F N 3"] | Float[Tensor, "F N K 3"],
+    camera_to_world: Float[Tensor, "F V 4 4"],
+    intrinsics: Float[Tensor, "F V 3 3"],
+    size: tuple[int, int],
+    dilation: float,
+    compensate: bool,
+) -> Float[Tensor, "F V H W 4"]:
+    """Premultiplied RGBA of F frames, each seen by its own V cameras, one after the other. Differentiable.
+
+    Args:
+        means, scales, quaternions, opacities: as in `Gaussians`. Frames of unequal count are filled up by the caller
+            with Gaussians of opacity 0 (whose quaternions are not zero and whose scales are positive).
+        colors: sRGB >= 0 [F,N,3], the same from all sides, or spherical harmonics [F,N,K,3], K = 1, 4, 9 or 16.
+        camera_to_world, intrinsics: as in `Cameras`, of the same type as `means`.
+        size: (height, width) in pixels.
+        dilation, compensate: as in `Gaussians`.
+    """
+    images = [
+        splat(means[f], scales[f], quaternions[f], opacities[f], colors[f], pose, matrix, size, dilation, compensate)
+        for f in range(len(means))
+        for pose, matrix in zip(camera_to_world[f], intrinsics[f], strict=True)
+    ]
+    shape = len(means), camera_to_world.shape[1], *size, 4
+    return torch.stack(images).reshape(shape) if images else means.new_zeros(shape)
+
+
 def splat(
     means: Float[Tensor, "N 3"],
     scales: Float[Tensor, "N 3"],
     quaternions: Float[Tensor, "N 4"],
     opacities: Float[Tensor, " N"],
-    sh: Float[Tensor, "N K 3"],
+    sh: Float[Tensor, "N K 3"] | Float[Tensor, "N 3"],
     camera_to_world: Float[Tensor, "4 4"],
     intrinsics: Float[Tensor, "3 3"],
     size: tuple[int, int],
     dilation: float,
     compensate: bool,
 ) -> Float[Tensor, "H W 4"]:
-    """Premultiplied RGBA of one camera; `size` is (height, width)."""
+    """Premultiplied RGBA of one camera; `size` is (height, width). In place of `sh`, colours >= 0 [N,3] will do."""
     height, width = size
     world_to_camera = torch.linalg.inv(camera_to_world)
     depth = (means @ world_to_camera[:3, :3].T + world_to_camera[:3, 3])[:, 2]
@@ -63,8 +94,10 @@ def splat(
     position, dilated, opacity, order = position[visible], dilated[visible], opacity[visible], order[visible]
     center = (position @ intrinsics.T)[:, :2] / position[:, 2:]  # [n,2]
     precision = torch.linalg.inv(dilated)
-    direction = torch.nn.functional.normalize(means[order] - camera_to_world[:3, 3], dim=1)
-    color = (0.5 + torch.einsum("nk,nkc->nc", harmonics(direction, sh.shape[1]), sh[order])).clamp(min=0)
+    color = sh[order]
+    if sh.ndim == 3:
+        direction = torch.nn.functional.normalize(means[order] - camera_to_world[:3, 3], dim=1)
+        color = (0.5 + torch.einsum("nk,nkc->nc", harmonics(direction, sh.shape[1]), color)).clamp(min=0)
 
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     pixels = torch.stack([x, y], -1).reshape(-1, 2).to(means)
@@ -132,6 +165,6 @@ def _blend(pixels: Tensor, center: Tensor, precision: Tensor, opacity: Tensor, c
     # transmittance never grows, so this drops the Gaussian at which a pixel is finished and all behind it
     alpha = torch.where(after < 1e-4, 0.0, alpha)
     after = torch.cumprod(1 - alpha, 1)
-    before = torch.cat([torch.ones_like(after[:, :1]), after], 1)  # [P,n+1]
+    before = torch.cat([after.new_ones(len(pixels), 1), after], 1)  # [P,n+1]
     rgb = (alpha * before[:, :-1]) @ color
     return torch.cat([rgb, 1 - before[:, -1:]], 1).clamp(0, 1)

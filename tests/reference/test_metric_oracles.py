@@ -12,12 +12,12 @@ from scipy.spatial.distance import cdist
 
 from bench4d.asset import Mesh
 from bench4d.metric import View
+from bench4d.surface import sample
 from metrics.chamfer import chamfer, distance
 from metrics.fscore import harmonic
 from metrics.iou import occupancy, open_edges
 from metrics.psnr import psnr
 from metrics.ssim import ssim, ssim_map
-from metrics.surface import sample
 
 
 def to_mesh(shape: trimesh.Trimesh) -> Mesh:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from bench4d.asset import Gaussians, Mesh
 from bench4d.errors import FormatError
 from bench4d.metric import MetricUnavailable
+from bench4d.surface import sample
 from metrics import METRICS
 from metrics.chamfer import chamfer, chamfer_floor
 from metrics.fscore import fscore, fscore_floor
 from metrics.iou import iou, occupancy, open_edges
-from metrics.surface import FARTHEST, sample
+from metrics.surface import FARTHEST
 
 BOX_FACES = np.array(
     [

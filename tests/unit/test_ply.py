@@ -128,7 +128,7 @@ POINTS = "0 0 0 1 2 3\n1 0 0 1 2 3\n0 1 0 1 2 3\n1 1 0 1 2 3\n"
     [
         ("plx\n", "PLY header"),
         ("ply\n" + "comment x\n" * 9000 + "end_header\n", "PLY header of at most"),
-        (HEAD.format(form="binary_big_endian", n=4) + FACE.format(m=1), "binary_big_endian"),
+        (HEAD.format(form="binary_middle_endian", n=4) + FACE.format(m=1), "binary_middle_endian"),
         (HEAD.format(form="ascii", n=10**12) + FACE.format(m=1), "at most"),
         (HEAD.format(form="ascii", n=10**7) + FACE.format(m=1) + POINTS, "60000004 numbers"),
         (HEAD.format(form="binary_little_endian", n=10**7) + FACE.format(m=1), "bytes after the header"),

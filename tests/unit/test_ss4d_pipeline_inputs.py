@@ -1,4 +1,4 @@
-"""What comes before SS4D's networks: image encoders, videos, background removal."""
+"""What comes before SS4D's networks: image encoders, background removal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench4d.errors import FormatError
-from ss4d import image_encoder, matting, video
+from ss4d import image_encoder, matting
 from ss4d.image_encoder import (
     DINO_FILE,
     DinoConfig,
@@ -33,7 +32,6 @@ from ss4d.image_encoder import (
     official_shapes,
     spelled_for,
 )
-from ss4d.video import Video, read_video, resample, write_video
 from tests.torchvision_shim import import_torchvision
 
 TINY = DinoConfig(image_size=42, patch_size=14, width=32, depth=3, heads=4, registers=4)
@@ -164,16 +162,14 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     real = builtins.__import__
 
     def without(name: str, *args: object, **options: object) -> object:
-        if name.split(".")[0] in ("transformers", "onnxruntime", "imageio_ffmpeg", "huggingface_hub"):
+        if name.split(".")[0] in ("transformers", "onnxruntime", "huggingface_hub"):
             raise ImportError(f"No module named {name}")
         return real(name, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", without)
-    (tmp_path / "x.mp4").touch()
     for call in (
         lambda: DinoV2(TINY),
         lambda: matting.open_network(tmp_path),
-        lambda: read_video(tmp_path / "x.mp4"),
         lambda: image_encoder.DinoV2.load("owner/name"),
     ):
         with pytest.raises(FormatError, match=r"requirements/ss4d\.txt"):
@@ -221,117 +217,6 @@ def test_normalisation_and_no_resampling_at_the_encoders_own_size() -> None:
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
     with pytest.raises(FormatError, match="uint8 RGB"):
         normalised(encoder, np.zeros((1, 4, 4, 4), np.uint8))  # type: ignore[arg-type]
-
-
-# videos
-
-
-def save_pictures(folder: Path, frames: np.ndarray, names: list[str]) -> Path:
-    folder.mkdir()
-    for frame, name in zip(frames, names, strict=True):
-        Image.fromarray(frame).save(folder / name)
-    return folder
-
-
-def colours(count: int, channels: int = 3, size: int = 16) -> np.ndarray:
-    frames = np.full((count, size, size, channels), 255, np.uint8)
-    frames[..., :3] = (np.arange(count) * 10)[:, None, None, None]
-    return frames
-
-
-def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    names = [f"{k}.png" for k in range(12)]
-    found = read_video(save_pictures(tmp_path / "a", colours(12, 4), names), fps=4)
-    assert found.frames[:, 0, 0, 0].tolist() == [10 * k for k in range(12)]
-    assert found.times.tolist() == [k / 4 for k in range(12)] and not found.has_alpha
-    with pytest.raises(FormatError, match="positive number"):
-        read_video(tmp_path / "a", fps=0)
-
-
-def test_mixed_folders_are_refused_by_name(tmp_path: Path) -> None:
-    sizes = save_pictures(tmp_path / "sizes", colours(1), ["0.png"])
-    Image.fromarray(colours(1, size=20)[0]).save(sizes / "1.png")
-    with pytest.raises(FormatError, match=r"1\.png: expected 16 x 16 pixels without alpha.*found 20 x 20"):
-        read_video(sizes)
-    kinds = save_pictures(tmp_path / "kinds", colours(1, 4), ["0.png"])
-    Image.fromarray(colours(1)[0]).save(kinds / "1.jpg")
-    with pytest.raises(FormatError, match="with alpha, as the first frame; found 16 x 16 without alpha"):
-        read_video(kinds)
-    (kinds / "1.jpg").write_bytes(b"\xff\xd8nonsense")
-    with pytest.raises(FormatError, match="a readable picture"):
-        read_video(kinds)
-    (tmp_path / "empty").mkdir()
-    for path, message in [(tmp_path / "empty", "found 0"), (tmp_path / "no.mp4", "nothing there")]:
-        with pytest.raises(FormatError, match=message):
-            read_video(path)
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(FormatError, match=r"'\.txt'"):
-        read_video(tmp_path / "a.txt")
-
-
-def test_a_gif_keeps_its_times_and_its_alpha(tmp_path: Path) -> None:
-    frames = colours(3, 4)
-    frames[:, :4, :, 3] = 0
-    images = [Image.fromarray(frame) for frame in frames]
-    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=[100, 300, 100], disposal=2)
-    found = read_video(tmp_path / "a.gif")
-    assert found.has_alpha and found.frames[:, 8, 8, 0].tolist() == [0, 10, 20]
-    np.testing.assert_allclose(found.times, [0, 0.1, 0.4])
-    assert resample(found, 2).times.tolist() == [0, 0.4]
-
-
-@pytest.mark.parametrize("suffix", ["mp4", "webm"])
-def test_films_are_read_and_written(tmp_path: Path, suffix: str) -> None:
-    ffmpeg = importlib.import_module("imageio_ffmpeg")
-    frames = colours(10, size=32)
-    path = tmp_path / f"a.{suffix}"
-    if suffix == "mp4":
-        write_video(path, frames, fps=5)
-    else:
-        writer = ffmpeg.write_frames(str(path), (32, 32), fps=5, codec="libvpx-vp9", macro_block_size=2)
-        writer.send(None)
-        for frame in frames:
-            writer.send(np.ascontiguousarray(frame))
-        writer.close()
-    found = read_video(path)
-    assert found.frames.shape == (10, 32, 32, 3)
-    assert np.abs(found.frames[:, 16, 16, 0].astype(int) - frames[:, 16, 16, 0]).max() <= 4
-    np.testing.assert_allclose(found.times, np.arange(10) / 5)
-    path.write_bytes(b"nonsense")
-    with pytest.raises(FormatError, match="a film that ffmpeg reads"):
-        read_video(path)
-
-
-def test_films_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
-    importlib.import_module("imageio_ffmpeg")
-    for name, frames, message in [
-        ("a.avi", colours(1), r"ends in \.mp4"),
-        ("a.mp4", colours(1, size=15), "even number"),
-        ("a.mp4", [colours(1, size=16)[0], colours(1, size=18)[0]], "one size"),
-        ("a.mp4", [], "at least one image"),
-    ]:
-        with pytest.raises(FormatError, match=message):
-            write_video(tmp_path / name, frames, fps=5)
-
-
-def test_resampling_takes_the_nearest_frame_and_the_earlier_of_two() -> None:
-    clip = Video(colours(5), np.arange(5) / 8)
-    assert np.array_equal(resample(clip, 5).frames, clip.frames)
-    assert (resample(clip, 3).frames[:, 0, 0, 0] // 10).tolist() == [0, 2, 4]
-    assert (resample(clip, 9).frames[:, 0, 0, 0] // 10).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4]
-    assert (resample(clip, 2).frames[:, 0, 0, 0] // 10).tolist() == [0, 4]
-    with pytest.raises(FormatError, match="1 to 4096"):
-        resample(clip, 0)
-
-
-def test_too_much_is_refused_before_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save_pictures(tmp_path / "a", colours(4), [f"{k}.png" for k in range(4)])
-    monkeypatch.setattr(video, "MAX_BYTES", 3 * 16 * 16 * 3)
-    with pytest.raises(FormatError, match="Cut or shrink"):
-        read_video(folder)
-    monkeypatch.setattr(video, "MAX_SIDE", 8)
-    with pytest.raises(FormatError, match="1 to 8 pixels"):
-        read_video(folder)
 
 
 # background removal

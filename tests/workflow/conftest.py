@@ -21,16 +21,27 @@ class Checkout:
 
     def snakemake(self, *options: str, path_first: Path | None = None, ok: bool = True) -> str:
         """Run Snakemake with the config of the tiny benchmark; its output, as text."""
+        process = self.start(*options, path_first=path_first)
+        try:
+            output = "".join(process.communicate(timeout=300))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        assert not ok or process.returncode == 0, output + self.logs()
+        return output
+
+    def start(self, *options: str, path_first: Path | None = None, own_session: bool = False) -> subprocess.Popen[str]:
+        """The same, without waiting for it."""
         front = [str(path_first)] if path_first else []
         environment = os.environ | {
             "PATH": os.pathsep.join([*front, str(Path(sys.executable).parent), os.environ["PATH"]])
         }
         environment["XDG_CACHE_HOME"] = str(self.root / "cache")
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/tiny.yaml", *options]
-        run = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=300)
-        output = run.stdout + run.stderr
-        assert not ok or run.returncode == 0, output + self.logs()
-        return output
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(
+            command, cwd=self.root, env=environment, text=True, start_new_session=own_session, **streams
+        )
 
     def logs(self) -> str:
         return "\n".join(f"== {p}\n{p.read_text()}" for p in sorted(self.root.glob("results/*/logs/**/*.log")))

@@ -15,6 +15,16 @@ from bench4d.benchmark import find_benchmark
 from bench4d.errors import FormatError
 from bench4d.method import Method, method_folders
 from bench4d.schema import check
+from workflow.scripts.run_lock import RunLock
+
+# Held by this run until it ends, however it ends; what a killed run left behind is cleared.
+RUN_LOCK = RunLock(Path.cwd()) if workflow.is_main_process else None
+
+
+onstart:
+    if RUN_LOCK and (left := RUN_LOCK.end_leftovers()):
+        print(f"Ended {len(left)} processes that an earlier run had left behind.", file=sys.stderr)
+
 
 if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method and not shutil.which("conda"):
     raise WorkflowError(
@@ -60,6 +70,11 @@ def sources(*patterns):
     return sorted(relative(p) for pattern in patterns for p in ROOT.glob(pattern))
 
 
+def lease(wanted):
+    """What stands before a command that uses a GPU: it waits for a device of its own (see gpu_lease.py)."""
+    return f"python {script('gpu_lease.py')} --gpus 1 -- " if wanted else ""
+
+
 def script(name):
     return relative(ROOT / "workflow" / "scripts" / name)
 
@@ -89,9 +104,20 @@ def method_gpus(wildcards):
     return int(METHODS[wildcards.method].data["needs"]["gpu"])
 
 
-def minutes_per_clip(wildcards):
-    """Ten times what the method declares, and at least five minutes: beyond that a clip counts as hanging."""
-    return max(5.0, 10 * METHODS[wildcards.method].data["needs"]["minutes_per_clip"])
+def limit(name):
+    """What a method may use: as its method.yaml says, else as the config says. In millions of bytes where it is GB."""
+
+    def of(wildcards):
+        value = METHODS[wildcards.method].data["needs"].get(name, config["limits"][name])
+        return math.ceil(1000 * value) if "_gb" in name else value
+
+    return of
+
+
+def seconds_per_clip(wildcards):
+    """Ten times what the method declares, and at least what the config says: beyond that a clip counts as hanging."""
+    minutes = 10 * METHODS[wildcards.method].data["needs"]["minutes_per_clip"]
+    return math.ceil(60 * max(config["limits"]["minutes_per_clip"], minutes))
 
 
 def parent_of_output(wildcards, output):
@@ -131,9 +157,14 @@ NOUNS = sources(
     "bench4d/asset*.py", "bench4d/benchmark.py", "bench4d/cameras.py", "bench4d/clip.py", "bench4d/files.py"
 )
 RENDERER = NOUNS + sources("bench4d/render/*.py", "bench4d/rendering.py", "bench4d/similarity.py", "bench4d/frames.py")
-ALIGNER = NOUNS + sources("bench4d/align.py", "bench4d/similarity.py")
+ALIGNER = NOUNS + sources("bench4d/align.py", "bench4d/icp.py", "bench4d/similarity.py", "bench4d/surface.py")
 SCORER = NOUNS + sources(
-    "bench4d/score.py", "bench4d/metric.py", "bench4d/frames.py", "bench4d/similarity.py", "metrics/**/*.py"
+    "bench4d/score.py",
+    "bench4d/metric.py",
+    "bench4d/frames.py",
+    "bench4d/similarity.py",
+    "bench4d/surface.py",
+    "metrics/**/*.py",
 )
 
 

@@ -22,7 +22,10 @@ for benchmark in BENCHMARKS:
             return [f"results/{benchmark}/truth/{clip}/asset" for clip in clips]
 
         def batch_minutes(wildcards, clips=clips):
-            return math.ceil(minutes_per_clip(wildcards) * len(clips))
+            return math.ceil(seconds_per_clip(wildcards) / 60 * len(clips))
+
+        def batch_disk(wildcards, clips=clips):
+            return limit("disk_gb_per_clip")(wildcards) * len(clips)
 
         rule:
             name:
@@ -33,6 +36,7 @@ for benchmark in BENCHMARKS:
                 method=method_files,
                 program=method_program,
                 script=script("generate.py"),
+                code=script("contain.py"),
             output:
                 records=expand(
                     f"results/{benchmark}/{{{{method}}}}/seed{{{{seed}}}}/{{clip}}/generate.json", clip=clips
@@ -45,16 +49,24 @@ for benchmark in BENCHMARKS:
             conda:
                 method_environment
             threads: 1
+            # Limits are resources and no params: raising one reruns nothing.
             resources:
                 gpu=method_gpus,
-                mem_mb=8000,
+                mem_mb=limit("ram_gb"),
+                disk_mb=batch_disk,
                 runtime=batch_minutes,
+                clip_seconds=seconds_per_clip,
+                clip_disk_mb=limit("disk_gb_per_clip"),
+                clip_files=limit("files_per_clip"),
+                log_mb=math.ceil(config["limits"]["log_mb"]),
             params:
                 spec=spec,
                 truth=truth_option,
                 root=root_of_output,
                 clips=clips_root,
-                minutes=minutes_per_clip,
+                gpus=method_gpus,
             shell:
                 "python {input.script} --spec {params.spec:q} --program {input.program} --clips {params.clips}"
-                " {params.truth} --out {params.root} --minutes-per-clip {params.minutes} --log {log}"
+                " {params.truth} --out {params.root} --log {log} --gpus {params.gpus} --seconds {resources.clip_seconds}"
+                " --ram-mb {resources.mem_mb} --disk-mb {resources.clip_disk_mb} --files {resources.clip_files}"
+                " --log-mb {resources.log_mb}"

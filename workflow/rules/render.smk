@@ -18,16 +18,19 @@ for benchmark in BENCHMARKS:
                 f"results/{benchmark}/logs/render/truth-{number}.tsv"
             conda:
                 "../envs/render.yaml"
-            threads: 1
+            threads: 4 if config["renderer"] == "cuda" else 1
             resources:
+                gpu=int(config["renderer"] == "cuda"),
                 mem_mb=4000,
                 runtime=120,
             params:
                 root=root_of_output,
                 clips=clips,
+                renderer=config["renderer"],
+                lease=lease(config["renderer"] == "cuda"),
             shell:
-                "python {input.script} --truth --protocol {input.protocol} --root {params.root}"
-                " --clips {params.clips} --threads {threads} > {log} 2>&1"
+                "{params.lease}python {input.script} --truth --protocol {input.protocol} --root {params.root}"
+                " --clips {params.clips} --threads {threads} --renderer {params.renderer} > {log} 2>&1"
 
         rule:
             name:
@@ -46,13 +49,16 @@ for benchmark in BENCHMARKS:
                 f"results/{benchmark}/logs/render/{{method}}-seed{{seed}}-{number}.tsv"
             conda:
                 "../envs/render.yaml"
-            threads: 1
+            threads: 4 if config["renderer"] == "cuda" else 1
             resources:
+                gpu=int(config["renderer"] == "cuda"),
                 mem_mb=4000,
                 runtime=120,
             params:
                 root=root_of_output,
                 clips=clips,
+                renderer=config["renderer"],
+                lease=lease(config["renderer"] == "cuda"),
             shell:
-                "python {input.script} --protocol {input.protocol} --root {params.root}"
-                " --clips {params.clips} --threads {threads} > {log} 2>&1"
+                "{params.lease}python {input.script} --protocol {input.protocol} --root {params.root}"
+                " --clips {params.clips} --threads {threads} --renderer {params.renderer} > {log} 2>&1"

@@ -52,12 +52,14 @@ for benchmark in BENCHMARKS:
             "../envs/metrics.yaml"
         threads: 1
         resources:
+            gpu=int(HAS_GPU),
             mem_mb=8000,
             runtime=240,
         params:
             method=method_folder,
             root=parent_of_output,
             truth=truth_root,
+            lease=lease(HAS_GPU),
         shell:
-            "python {input.script} --protocol {input.protocol} --method {params.method} --seed {wildcards.seed}"
+            "{params.lease}python {input.script} --protocol {input.protocol} --method {params.method} --seed {wildcards.seed}"
             " --root {params.root} --truth {params.truth} --weights {input.weights} > {log} 2>&1"

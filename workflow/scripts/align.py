@@ -13,8 +13,13 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--protocol", type=Path, required=True)
 parser.add_argument("--root", type=Path, required=True)
 parser.add_argument("--clips", nargs="+", required=True)
+parser.add_argument("--truth", type=Path, help="holds <clip>/asset: for the alignment icp-frame0")
+parser.add_argument("--inputs", type=Path, help="holds <clip>/frames: for the alignment silhouette-view0")
 options = parser.parse_args()
 
 benchmark = Benchmark.read(options.protocol)
 for clip in options.clips:
-    write_json(options.root / clip / "aligned.json", align_clip(benchmark, options.root / clip))
+    truth = options.truth / clip / "asset" if options.truth else None
+    seen = options.inputs / clip if options.inputs else None
+    aligned = align_clip(benchmark, options.root / clip, truth=truth, clip=seen)
+    write_json(options.root / clip / "aligned.json", aligned)

@@ -1,25 +1,40 @@
-"""Run one method on a batch of clips, and record what it cost.
+"""Run one method on a batch of clips, contain what it does, and record what it cost.
 
 A plain program of the standard library for Python 3.8 or later: it runs in the method's own environment. It starts
-`run.py --job FILE`, watches its process tree (memory, time limit) and the done-markers, and writes one record a clip.
-When the program dies or hangs, the clip it was working on has failed; the remaining clips get a fresh process.
+`run.py --job FILE`, watches its process tree, its folders and the done-markers, and writes one record a clip. When the
+program dies, hangs or takes more than it may, the clip it was working on has failed; the remaining clips get a fresh
+process. docs/containment.md says what is watched and what cannot be.
 """
 
 import argparse
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import platform
 import shutil
-import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 
-POLL_SECONDS = 0.02
-GPU_POLL_SECONDS = 1.0
+import contain
+import gpu_lease
+from gpu_meter import GpuMeter
+
 LOG_TAIL_BYTES = 4000
+LOG_KEPT_BYTES = 2**20  # of a log that grew beyond its limit
+DISK_POLL_SECONDS = 0.2
+FAILED = {
+    "status": "failed",
+    "seconds": None,
+    "peak_rss_bytes": None,
+    "peak_gpu_bytes": None,
+    "gpu_memory_from": None,
+    "left_behind": [],
+}
 
 
 def main():
@@ -29,16 +44,39 @@ def main():
     parser.add_argument("--clips", required=True, help="folder of the clips")
     parser.add_argument("--truth", help="folder of the truth; given for reference methods only")
     parser.add_argument("--out", required=True, help="folder that gets <clip>/asset and <clip>/generate.json")
-    parser.add_argument("--minutes-per-clip", required=True, type=float, help="limit before a clip counts as hanging")
     parser.add_argument("--log", required=True)
+    parser.add_argument("--gpus", type=int, default=0, help="devices to lease for the method")
+    for name, text in (
+        ("seconds", "before a clip counts as hanging"),
+        ("ram-mb", "memory of all processes of the method (10^6 bytes)"),
+        ("disk-mb", "of a clip: its out folder and the method's TMPDIR (10^6 bytes)"),
+        ("files", "of a clip, likewise"),
+        ("log-mb", "log of one process (10^6 bytes)"),
+    ):
+        parser.add_argument("--" + name, required=True, type=float, help="limit: " + text)
     options = parser.parse_args()
-    waiting = make_job(options)["clips"]
+    sys.exit(contain.keep(lambda go_on: generate(options, go_on)))
+
+
+def generate(options, go_on):
+    """All clips of the batch, in as many processes of the method as it takes."""
+    limits = contain.Limits(options.seconds, options.ram_mb, options.disk_mb, options.files, options.log_mb)
+    waiting, lease, refused = make_job(options)["clips"], None, ""
     open(options.log, "w").close()
+    try:
+        lease = gpu_lease.acquire(options.gpus, go_on=go_on)
+    except gpu_lease.LeaseError as error:
+        refused = str(error)
+    device = ", ".join(d.name for d in lease.devices) if lease else device_name()
     while waiting:
         job = dict(make_job(options), clips=waiting)
-        outcomes = run_once(job, options)
+        if refused:
+            empty_folders(job)
+            outcomes = [dict(FAILED, reason=refused, log_tail="") for _ in waiting]
+        else:
+            outcomes = run_once(job, options, limits, lease, go_on)
         for clip, outcome in zip(waiting, outcomes):
-            write_record(os.path.join(options.out, clip["id"], "generate.json"), job, clip, outcome)
+            write_record(os.path.join(options.out, clip["id"], "generate.json"), job, clip, outcome, device)
         waiting = waiting[len(outcomes) :]
 
 
@@ -59,115 +97,197 @@ def make_job(options):
     return spec
 
 
-def run_once(job, options):
+def run_once(job, options, limits, lease, go_on):
     """One process over the clips of `job`. Returns an outcome for each clip up to and including the first failure."""
-    for clip in job["clips"]:
-        shutil.rmtree(clip["out"], ignore_errors=True)
-        os.makedirs(clip["out"])
+    empty_folders(job)
     path = options.log + ".job.json"
     with open(path, "w", encoding="utf-8") as file:
         json.dump(job, file, indent=1)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     command = [sys.executable, os.path.abspath(options.program), "--job", os.path.abspath(path)]
-    with open(options.log, "ab") as log:
+    meter = GpuMeter([device.uuid for device in lease.devices] if lease else [])
+    with open(options.log, "a+b") as log:
         log.write(("$ " + " ".join(command) + "\n").encode())
         log.flush()
         began = log.tell()
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
-        )
-    try:
-        outcomes, reason = watch(process, [clip["out"] for clip in job["clips"]], options.minutes_per_clip * 60)
-    finally:
-        end_group(process)
+        with private_folder(options.log) as scratch:
+            process = contain.start(command, log, environment(scratch, lease))
+            watched = Watch(process, [clip["out"] for clip in job["clips"]], scratch, (log, began), limits, meter)
+            grace, left = 0, []
+            try:
+                reason, grace = watched.run(go_on)
+            finally:
+                left = contain.end(process, grace, meter.pids)
+                meter.stop()
+        shorten(log, began, limits.log)
+        said = tail(log, began)
+    outcomes = watched.outcomes
     if len(outcomes) < len(job["clips"]):
-        with open(options.log, "rb") as log:
-            log.seek(max(began, os.path.getsize(options.log) - LOG_TAIL_BYTES))
-            tail = log.read().decode("utf-8", "replace")
-        usage = {"seconds": None, "peak_rss_bytes": None, "peak_gpu_bytes": None}
-        outcomes.append(dict(usage, status="failed", reason=reason, log_tail=tail))
+        outcomes.append(dict(FAILED, reason=reason, log_tail=said))
+    elif not watched.ended_well:
+        left = [*left, reason]  # all clips were done, but the program did not end well
+    outcomes[-1]["left_behind"] = left
+    for clip, outcome in zip(job["clips"], outcomes):
+        settle(clip["out"], outcome, limits)
+    for clip in job["clips"]:
+        os.makedirs(clip["out"], exist_ok=True)  # an output of the rule, whatever the method did to it
     return outcomes
 
 
-def watch(process, folders, limit):
-    """Poll until the program ends, all markers stand, or one clip takes longer than `limit` seconds."""
-    outcomes, started = [], time.time()
-    rss, last_rss, gpu, gpu_checked = 0, 0, None, 0.0
-    while True:
-        ended = process.poll() is not None
-        tree = process_tree(process.pid)
-        last_rss = sum(tree.values()) or last_rss
-        rss = max(rss, last_rss)
-        if time.time() - gpu_checked > GPU_POLL_SECONDS and shutil.which("nvidia-smi"):
-            used, gpu_checked = gpu_bytes(tree), time.time()
-            gpu = used if gpu is None else max(gpu, used)
-        while len(outcomes) < len(folders) and os.path.exists(os.path.join(folders[len(outcomes)], "DONE")):
-            finished = os.stat(os.path.join(folders[len(outcomes)], "DONE")).st_mtime
-            usage = {"seconds": max(finished - started, 0.0), "peak_rss_bytes": rss, "peak_gpu_bytes": gpu}
-            outcomes.append(dict(usage, status="ok", reason="", log_tail=""))
-            started, rss, gpu = finished, last_rss, (None if gpu is None else 0)
-        if ended:
-            if process.returncode == 0:
-                return outcomes, "run.py ended without the marker DONE in the clip's folder"
-            return outcomes, "run.py ended with " + describe(process.returncode)
-        if len(outcomes) < len(folders) and time.time() - started > limit:
-            return outcomes, "no result within the limit of %g minutes a clip" % (limit / 60)
-        time.sleep(POLL_SECONDS)
+def environment(scratch, lease):
+    """Ours, without what would change the method's Python; with its own TMPDIR and its own devices."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    inherited.update(dict.fromkeys(("TMPDIR", "TMP", "TEMP", "TEMPDIR"), scratch))
+    return dict(inherited, **(lease.environment if lease else {}))
+
+
+@contextlib.contextmanager
+def private_folder(log):
+    """A folder for temporary files that is gone afterwards, and with it what a killed run of the same job left."""
+    mine = "bench4d-%s-" % hashlib.sha256(os.path.abspath(log).encode()).hexdigest()[:16]
+    for old in glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), mine + "*")):
+        remove(old)
+    folder = tempfile.mkdtemp(prefix=mine)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+def empty_folders(job):
+    for clip in job["clips"]:
+        remove(clip["out"])
+        os.makedirs(clip["out"])
+
+
+def remove(path):
+    """A file, a link or a folder with all that is in it, also where the method took away its own rights."""
+    if os.path.islink(path) or os.path.isfile(path):
+        os.remove(path)
+        return
+    with contextlib.suppress(OSError):
+        os.chmod(path, stat.S_IRWXU)
+        for base, folders, _ in os.walk(path):
+            for folder in folders:
+                if not os.path.islink(os.path.join(base, folder)):
+                    os.chmod(os.path.join(base, folder), stat.S_IRWXU)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+class Watch:
+    """Polls until the program ends, all markers stand and it had time to end, or a limit is passed."""
+
+    def __init__(self, process, folders, scratch, log, limits, meter):
+        """`log`: the open file, and where in it the program began to write."""
+        self.process, self.folders, self.scratch = process, folders, scratch
+        (self.log, self.log_began), self.limits, self.meter = log, limits, meter
+        self.outcomes = []  # of the clips that are done
+        self.started, self.rss, self.last_rss = time.time(), 0, 0
+        self.next_disk_check, self.ended_well = 0.0, False
+        self.hanging = "no result within the limit of %g minutes a clip" % (limits.seconds / 60)
+
+    def run(self, go_on):
+        """(why the clip after the last outcome failed, seconds that the tree gets to end by itself)."""
+        while True:
+            began = time.time()
+            ended = self.process.poll() is not None
+            members = contain.tree(self.process, self.meter.pids)
+            cost = time.time() - began
+            self.last_rss = sum(entry.rss for entry in members.values()) or self.last_rss
+            self.rss = max(self.rss, self.last_rss)
+            self.meter.poll(members)
+            self.take_markers(members)
+            if ended:
+                code = self.process.returncode
+                self.ended_well = code == 0
+                how = "with " + describe(code) if code else "without the marker DONE in the clip's folder"
+                return "run.py ended " + how, contain.GRACE_SECONDS
+            reason = self.passed_limit(members)
+            if reason:
+                return reason, 0
+            if time.time() - self.started > self.limits.seconds:
+                return self.hanging, contain.GRACE_SECONDS
+            if not go_on():
+                sys.exit(1)
+            time.sleep(max(contain.POLL_SECONDS, 9 * cost))  # a tenth of a core at most
+
+    def take_markers(self, members):
+        while len(self.outcomes) < len(self.folders):
+            marker = os.path.join(self.folders[len(self.outcomes)], "DONE")
+            if not os.path.lexists(marker):
+                return
+            finished = min(os.lstat(marker).st_mtime, time.time())
+            peak, source = self.meter.take(members)
+            self.outcomes.append(
+                {
+                    "status": "ok",
+                    "reason": "",
+                    "log_tail": "",
+                    "seconds": max(finished - self.started, 0.0),
+                    "peak_rss_bytes": self.rss,
+                    "peak_gpu_bytes": peak,
+                    "gpu_memory_from": source,
+                    "left_behind": [],
+                }
+            )
+            self.started, self.rss = max(finished, self.started), self.last_rss
+
+    def passed_limit(self, members):
+        """What the clip at work takes more of than it may; empty if nothing."""
+        if contain.over_memory(members, self.limits.ram):
+            return "more memory than the limit of %g GB (ram_gb)" % (self.limits.ram / 1e9)
+        if len(members) > contain.MAX_PROCESSES:
+            return "more processes than the limit of %d" % contain.MAX_PROCESSES
+        if os.fstat(self.log.fileno()).st_size - self.log_began > self.limits.log:
+            return "more log than the limit of %g MB (log_mb)" % (self.limits.log / 1e6)
+        if time.time() < self.next_disk_check:
+            return ""
+        began = time.time()
+        at_work = self.folders[len(self.outcomes) :][:1]
+        used, entries = contain.footprint([*at_work, self.scratch], self.limits.files)
+        self.next_disk_check = time.time() + max(DISK_POLL_SECONDS, 20 * (time.time() - began))
+        return too_much(used, entries, self.limits)
 
 
 def describe(code):
-    return "signal " + signal.Signals(-code).name if code < 0 else "exit status %d" % code
+    return "signal " + contain.signal.Signals(-code).name if code < 0 else "exit status %d" % code
 
 
-def end_group(process):
-    """End the program and everything it started in its session."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def settle(folder, outcome, limits):
+    """A failed clip leaves an empty folder; a finished one must hold files only, its own, and not too much."""
+    if outcome["status"] == "ok":
+        used, entries = contain.footprint([folder], limits.files)
+        outcome["reason"] = contain.unsafe(folder) or too_much(used, entries, limits)
+        if outcome["reason"]:
+            outcome["status"] = "failed"
+    if outcome["status"] == "failed":
+        remove(folder)
 
 
-def process_tree(root):
-    """{pid: resident bytes} of `root` and its descendants."""
-    table = processes()
-    children = {}
-    for pid, (parent, _) in table.items():
-        children.setdefault(parent, []).append(pid)
-    tree, queue = {}, [root]
-    while queue:
-        pid = queue.pop()
-        tree[pid] = table.get(pid, (0, 0))[1]
-        queue += children.get(pid, [])
-    return tree
+def too_much(used, entries, limits):
+    """Which limit a clip's folders pass; empty if none."""
+    if used > limits.disk:
+        return "more on disk than the limit of %g GB a clip (disk_gb_per_clip)" % (limits.disk / 1e9)
+    if entries > limits.files:
+        return "more files than the limit of %d a clip (files_per_clip)" % limits.files
+    return ""
 
 
-def processes():
-    """{pid: (parent, resident bytes)} of all processes: from /proc, or from ps where there is none (macOS)."""
-    table = {}
-    if not os.path.isdir("/proc/self"):
-        query = ["ps", "-A", "-o", "pid=,ppid=,rss="]
-        for line in subprocess.run(query, stdout=subprocess.PIPE, universal_newlines=True).stdout.splitlines():
-            pid, parent, kibibytes = map(int, line.split())
-            table[pid] = parent, kibibytes * 1024
-        return table
-    page = os.sysconf("SC_PAGE_SIZE")
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError, ValueError, IndexError):  # it may end while we look
-            with open("/proc/%s/stat" % name) as file:
-                fields = file.read().rpartition(")")[2].split()
-            table[int(name)] = int(fields[1]), int(fields[21]) * page
-    return table
+def shorten(log, began, limit):
+    """Keep the end of a log that passed its limit."""
+    size = log.seek(0, os.SEEK_END)
+    kept = int(min(LOG_KEPT_BYTES, limit))
+    if size - began <= max(limit, kept):
+        return
+    log.seek(size - kept)
+    end = log.read()
+    log.truncate(began)
+    log.write(b"[%d bytes left out]\n" % (size - began - kept) + end)
+    log.flush()
 
 
-def gpu_bytes(tree):
-    """Bytes that these processes hold on NVIDIA devices, as nvidia-smi reports them."""
-    query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
-    listing = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True).stdout
-    total = 0
-    for line in listing.splitlines():
-        pid, _, mebibytes = line.partition(",")
-        if pid.strip().isdigit() and int(pid) in tree and mebibytes.strip().isdigit():
-            total += int(mebibytes) * 2**20
-    return total
+def tail(log, began):
+    log.seek(max(began, log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+    return log.read().decode("utf-8", "replace")
 
 
 def device_name():
@@ -179,7 +299,8 @@ def device_name():
     return "cpu (%s, %d cores)" % (platform.machine(), os.cpu_count() or 1)
 
 
-def write_record(path, job, clip, outcome):
+def write_record(path, job, clip, outcome, device):
+    """Whole or not at all."""
     record = dict(
         outcome,
         version=1,
@@ -188,11 +309,12 @@ def write_record(path, job, clip, outcome):
         seed=clip["seed"],
         job_sha256=hashlib.sha256(json.dumps(job["parameters"], sort_keys=True).encode()).hexdigest(),
         python=platform.python_version(),
-        device=device_name(),
+        device=device,
     )
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path + ".part", "w", encoding="utf-8") as file:
         json.dump(record, file, indent=1, sort_keys=True)
         file.write("\n")
+    os.replace(path + ".part", path)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""`bench4d explain`: what a metric measures, exactly, and what it cannot see."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench4d.metric import Metric
+
+from bench4d.errors import FormatError
+
+NAME, HELP = "explain", "what a metric measures, exactly, and what it cannot see"
+DESCRIPTION = """Print a metric's record (version, unit, direction, weights) and its page from docs/metrics.
+
+  bench4d explain psnr-masked
+  bench4d explain lpips         an unknown id: the nearest ones are named"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("metric", metavar="METRIC", help="an id of `bench4d list metrics`")
+
+
+def run(options: argparse.Namespace) -> int:
+    from bench4d.method import ROOT
+
+    metric = find_metric(options.metric)
+    print("\n".join(record(metric)))
+    page = ROOT / "docs" / "metrics" / f"{metric.id}.md"
+    if page.is_file():
+        print("\n" + page.read_text("utf-8").rstrip())
+    return 0
+
+
+def find_metric(name: str) -> Metric:
+    """The metric with this id. Raises FormatError with the nearest ids."""
+    import difflib
+
+    from metrics import METRICS
+
+    if name not in METRICS:
+        near = [id for id in METRICS if id.startswith(name)] or difflib.get_close_matches(name, METRICS, 3, 0.5)
+        expected = "an id of `bench4d list metrics`" + (f" (the nearest: {', '.join(near)})" if near else "")
+        step = f"Try `bench4d explain {near[0]}`." if near else "That command shows them all."
+        raise FormatError("metric", expected, repr(name), step)
+    return METRICS[name]
+
+
+def record(metric: Metric) -> list[str]:
+    from .listing import columns
+
+    better = {"higher": "↑ higher is better", "lower": "↓ lower is better"}[metric.direction]
+    needs = {"frames": "rendered frames", "geometry": "geometry", "record": "the record of the method's run"}
+    rows: list[tuple[str, ...]] = [
+        ("metric", f"{metric.id}, version {metric.version}"),
+        ("definition", metric.definition),
+        ("direction", better + ("" if metric.perfect is None else f"; the truth reaches {metric.perfect:g}")),
+        ("unit", f"one value a {metric.unit}, in {'plain numbers' if metric.units == '1' else metric.units}"),
+        ("needs", needs[metric.needs]),
+        ("reference", metric.reference),
+    ]
+    rows += [("weights", text) for text in weights_of(metric)] or [("weights", "none")]
+    return columns(rows)
+
+
+def weights_of(metric: Metric) -> list[str]:
+    import os
+
+    from bench4d.weights import Locations, look, read_catalogue
+
+    catalogue, places, lines = read_catalogue(), Locations.of(os.environ), []
+    for id in metric.weights:
+        here, _ = look(catalogue[id], places)
+        state = f"here: {here}" if here else f"not here: `bench4d weights fetch {id}`"
+        lines.append(f"{id}, sha256 {catalogue[id].sha256}, {state}")
+    return lines

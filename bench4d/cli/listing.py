@@ -1,0 +1,105 @@
+"""`bench4d list`: what is here, from the real files."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench4d.errors import FormatError
+
+NAME, HELP = "list", "methods, metrics, benchmarks and weights that are here"
+DESCRIPTION = """List what is here, one line each, read from the files themselves.
+
+  bench4d list                everything
+  bench4d list metrics        what can be scored; `bench4d explain ID` tells more"""
+KINDS = ("methods", "metrics", "benchmarks", "weights")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", nargs="?", choices=KINDS, help="one kind (default: all)", metavar="KIND")
+
+
+def run(options: argparse.Namespace) -> int:
+    lists = {"methods": methods, "metrics": metrics, "benchmarks": benchmarks, "weights": weights}
+    for kind in [options.kind] if options.kind else KINDS:
+        rows = lists[kind]()
+        if not options.kind:
+            print(kind)
+        for line in columns(rows, "" if options.kind else "  "):
+            print(line)
+    return 0
+
+
+def columns(rows: list[tuple[str, ...]], indent: str = "") -> list[str]:
+    """Rows of cells, each column as wide as its widest cell; the last is left as it is.
+
+    >>> columns([("a", "bc", "d"), ("efg", "h", "ijk")])
+    ['a    bc  d', 'efg  h   ijk']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        indent + "  ".join([*(cell.ljust(w) for cell, w in zip(row[:-1], widths[:-1], strict=True)), row[-1]])
+        for row in rows
+    ]
+
+
+def methods() -> list[tuple[str, ...]]:
+    """id, kind, output, needs, name; a folder that breaks the schema says so."""
+    from bench4d.method import Method, method_folders
+
+    rows: list[tuple[str, ...]] = []
+    for name, folder in method_folders().items():
+        try:
+            data = Method.read(folder).data
+        except FormatError:
+            rows.append((name, "?", "?", "?", f"breaks the contract: `bench4d check {name}` says where"))
+            continue
+        needs = "GPU" if data["needs"]["gpu"] else "CPU"
+        rows.append((name, data["kind"], data["output"], needs, data["name"]))
+    return rows
+
+
+def metrics() -> list[tuple[str, ...]]:
+    """id, version, direction and units, what it needs, its definition's beginning."""
+    from metrics import METRICS
+
+    rows: list[tuple[str, ...]] = []
+    for metric in METRICS.values():
+        arrow = "↑" if metric.direction == "higher" else "↓"
+        units = "" if metric.units == "1" else f" {metric.units}"
+        rows.append(
+            (metric.id, f"v{metric.version}", f"{arrow}{units}", metric.needs, shortened(metric.definition, 70))
+        )
+    return rows
+
+
+def shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length].rsplit(" ", 1)[0] + " ..."
+
+
+def benchmarks() -> list[tuple[str, ...]]:
+    """id, version, clips, frames, size, title."""
+    from bench4d.benchmark import find_benchmark, protocol_files
+
+    rows: list[tuple[str, ...]] = []
+    for name in protocol_files():
+        found = find_benchmark(name)
+        data = found.data
+        size = f"{data['n_frames']} frames of {data['size']} x {data['size']}"
+        rows.append((name, f"v{found.version}", f"{len(found.clips)} clips", size, data["title"]))
+    return rows
+
+
+def weights() -> list[tuple[str, ...]]:
+    """id, whether it lies here, size, title. Files are not read: `bench4d weights verify` does."""
+    import os
+
+    from bench4d.weights import Locations, read_catalogue
+
+    places = Locations.of(os.environ)
+    folders = [folder for folder in (places.given, places.cache) if folder is not None]
+    rows: list[tuple[str, ...]] = []
+    for entry in read_catalogue().values():
+        paths = [folder / entry.file for folder in folders]
+        here = any(path.is_file() and path.stat().st_size == entry.size for path in paths)
+        rows.append((entry.id, "here" if here else "not here", f"{entry.size / 1e6:.1f} MB", entry.title))
+    return rows

@@ -1,0 +1,53 @@
+"""`bench4d table`: the table from result rows alone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench4d.errors import FormatError
+
+NAME, HELP = "table", "print the table of result rows"
+DESCRIPTION = """Make the table anew from result rows alone: nothing is run, rendered or scored.
+
+  bench4d table results/synth4d
+  bench4d table results/synth4d --format tex --metrics lpips-vgg,psnr,chamfer > table.tex"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rows", type=Path, metavar="DIR|FILE", help="scores.parquet, or a folder that has it")
+    parser.add_argument("--format", choices=("csv", "md", "tex", "html", "txt"), default="txt", help="(default: txt)")
+    parser.add_argument("--metrics", metavar="A,B", help="columns, in this order (default: the protocol's table)")
+
+
+def run(options: argparse.Namespace) -> int:
+    import sys
+
+    from bench4d.benchmark import find_benchmark
+    from bench4d.results import ROW, read_rows
+    from bench4d.scoring_folder import with_columns
+    from bench4d.submission import methods_of
+    from bench4d.table_formats import FORMATS
+    from bench4d.tables import make_table
+    from metrics import METRICS
+
+    from .score import split
+
+    path = options.rows / "scores.parquet" if options.rows.is_dir() else options.rows
+    if not path.is_file():
+        step = "`snakemake --cores all` and `bench4d score` write it."
+        raise FormatError(path, "a file of result rows", "no such file", step)
+    rows = read_rows(path, ROW)
+    names = sorted(set(rows["benchmark"]))
+    if len(names) != 1:
+        raise FormatError(path, "rows of one benchmark", f"{names or 'no rows'}")
+    benchmark = find_benchmark(names[0])
+    if set(rows["protocol"]) != {benchmark.protocol_sha256}:
+        sys.stderr.write(f"bench4d table: {benchmark.path} has changed since these rows were scored\n")
+    if options.metrics:
+        benchmark = with_columns(benchmark, split(options.metrics), METRICS)
+    methods, bare = methods_of(rows, path.parent)
+    if bare:
+        sys.stderr.write(f"bench4d table: no folder of {', '.join(bare)}: what they were trained on is not known\n")
+    sys.stdout.write(FORMATS[options.format](make_table(rows, benchmark, methods, METRICS, {})))
+    return 0

@@ -1,0 +1,85 @@
+"""`bench4d weights`: the networks' files that metrics and methods need."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench4d.weights import Entry
+
+from bench4d.errors import FormatError
+
+NAME, HELP = "weights", "list, fetch or verify the networks' files"
+DESCRIPTION = """The networks' files that metrics and methods need, each with one sha256, whatever source it came from.
+
+  bench4d weights list
+  bench4d weights fetch lpips-vgg-heads     without an ID: all of them
+  bench4d weights verify                    read every file that is here and compare its sha256
+
+Files lie in the folder that BENCH4D_WEIGHTS names, or in ~/.cache/bench4d/weights. Without a network, fetch them on
+another machine and copy the folder."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("list", "fetch", "verify"), help="what to do")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="ids of `bench4d weights list` (default: all)")
+
+
+def run(options: argparse.Namespace) -> int:
+    return {"list": show, "fetch": fetch, "verify": verify}[options.action](chosen(options.ids))
+
+
+def chosen(ids: list[str]) -> list[Entry]:
+    """The entries with these ids, all without any. Raises FormatError."""
+    from bench4d.weights import read_catalogue
+
+    catalogue = read_catalogue()
+    if unknown := sorted(set(ids) - set(catalogue)):
+        raise FormatError("weights", f"ids among {sorted(catalogue)}", f"{unknown}")
+    return [catalogue[id] for id in ids or catalogue]
+
+
+def show(entries: list[Entry]) -> int:
+    from .listing import columns
+
+    rows: list[tuple[str, ...]] = [("id", "size", "licence", "sha256", "what")]
+    rows += [(e.id, f"{e.size / 1e6:.1f} MB", e.licence, e.sha256[:12], e.title) for e in entries]
+    print("\n".join(columns(rows)))
+    return 0
+
+
+def fetch(entries: list[Entry]) -> int:
+    """Print the path of each; what cannot be had costs that file only, and the exit status."""
+    import sys
+
+    from bench4d.weights import WeightsMissing, resolve
+
+    missing = 0
+    for entry in entries:
+        try:
+            print(resolve(entry.id))
+        except WeightsMissing as error:
+            missing += 1
+            sys.stderr.write(f"{error}\n")
+    return 2 if missing else 0
+
+
+def verify(entries: list[Entry]) -> int:
+    """A line a file. Absent is no fault, wrong content is."""
+    import os
+
+    from bench4d.weights import Locations, look
+
+    wrong = 0
+    for entry in entries:
+        here, tried = look(entry, Locations.of(os.environ))
+        bad = [line for line in tried if line.endswith("wrong content")]
+        wrong += len(bad)
+        for line in bad:
+            print(f"✗ {entry.id}: {line}. Delete it, then: bench4d weights fetch {entry.id}")
+        if here is not None:
+            print(f"✓ {entry.id}: {here}")
+        elif not bad:
+            print(f"– {entry.id}: not here. bench4d weights fetch {entry.id}")
+    return 1 if wrong else 0

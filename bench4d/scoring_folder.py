@@ -1,0 +1,180 @@
+"""A folder of results against a benchmark: the workflow's own programs and functions, without the workflow.
+
+Clips and truth are made by the benchmark's build.py; the stages align, render and score are those of the workflow. Only
+what the folder lacks is treated apart: missing clips are failures, and metrics that look at alpha stay empty for images
+without any.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .align import align_clip
+from .benchmark import Benchmark
+from .errors import FormatError
+from .files import read_json, sha256_folder, write_json
+from .method import Method
+from .metric import Metric, View
+from .rendering import RENDERERS, Backend, render_method_clip, render_truth
+from .results import FRAME_ROW, ROW, frame_of, read_rows, write_rows
+from .score import Loaded, load_metrics, score_method
+from .submission import Submission, collect, methods_of
+
+STDERR = 2  # its file descriptor
+NO_ALPHA = "the renders have no alpha: give RGBA pictures, or rgb/ and alpha/"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows of the folder and of the references beside it, their methods, and what the reader must know."""
+
+    rows: pd.DataFrame
+    methods: list[Method]
+    notes: tuple[str, ...]
+
+
+def make_truth(
+    benchmark: Benchmark, work: Path, progress: Callable[[str], None], threads: int = 1, renderer: Backend = "cpu"
+) -> None:
+    """Make what is missing of `work/clips/<clip>` and `work/truth/<clip>/{asset,frames}`, each clip whole or not.
+
+    Raises FormatError if the truth that is there was drawn by another renderer than ours will be.
+    """
+    missing = [clip for clip in benchmark.clips if not _is_made(benchmark, work, clip, RENDERERS[renderer])]
+    if not missing:
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work, prefix=".making.") as temporary:
+        new = Path(temporary)
+        for clip in missing:
+            progress(clip)
+            places = ["--clip-out", new / "clips" / clip, "--truth-out", new / "truth" / clip, "--threads", threads]
+            program = benchmark.path.parent / "build.py"
+            run_script(program, ["--protocol", benchmark.path, "--clip", clip, *places])
+            render_truth(benchmark, new / "truth" / clip, threads, renderer)
+        for part in (f"{kind}/{clip}" for clip in missing for kind in ("clips", "truth")):
+            shutil.rmtree(work / part, ignore_errors=True)
+            (work / part).parent.mkdir(exist_ok=True)
+            (new / part).rename(work / part)
+
+
+def _is_made(benchmark: Benchmark, work: Path, clip: str, renderer: str) -> bool:
+    record, asset = work / "truth" / clip / "frames" / "render.json", work / "truth" / clip / "asset"
+    if not ((work / "clips" / clip / "clip.json").is_file() and record.is_file() and asset.is_dir()):
+        return False
+    made = read_json(record)
+    same = made["views"] == benchmark.views and made["n_frames"] == len(benchmark.times)
+    if same and made["renderer"] != renderer:
+        step = "Give --renderer as the workflow's config does, or another --work."
+        raise FormatError(record, f"truth drawn by {renderer}", str(made["renderer"]), step)
+    return same and made["status"] == "ok" and made["asset_sha256"] == sha256_folder(asset)
+
+
+def run_script(program: Path, arguments: Sequence[object]) -> None:
+    """A program of this repository; its messages go to our stderr."""
+    done = subprocess.run([sys.executable, str(program), *map(str, arguments)], check=False, stdout=STDERR)
+    if done.returncode:
+        raise FormatError(program, "exit status 0", f"{done.returncode}", "What it said stands above.")
+
+
+def score_folder(
+    benchmark: Benchmark,
+    submission: Submission,
+    work: Path,
+    out: Path,
+    metrics: Mapping[str, Metric],
+    weights: Mapping[str, dict[str, Any]],
+    progress: Callable[[str], None],
+    threads: int = 1,
+    renderer: Backend = "cpu",
+) -> Scored:
+    """Align, render and score `submission`; `out` gets scores.parquet and frames.parquet of it and its references.
+
+    Args:
+        work: has the benchmark's clips and truth (`make_truth`), and scores.parquet if the workflow has run there.
+        metrics, weights: as for `bench4d.score.load_metrics`.
+        progress: is told of each clip before it is rendered, and before it is scored.
+    """
+    method, opaque = collect(benchmark, submission, out)
+    for clip in benchmark.clips:
+        if not (out / clip / "aligned.json").is_file():  # else renders were given
+            progress(f"render {clip}")
+            aligned = align_clip(
+                benchmark, out / clip, truth=work / "truth" / clip / "asset", clip=work / "clips" / clip
+            )
+            write_json(out / clip / "aligned.json", aligned)
+            render_method_clip(benchmark, out / clip, threads, renderer)
+    loaded = load_metrics(benchmark, metrics, weights)
+    told = lambda clip: progress(f"score {clip}")  # noqa: E731
+    own, frames = score_method(benchmark, method, 0, out, work / "truth", loaded, told)
+    blind = {item.metric.id for item in loaded if opaque and looks_at_alpha(item)}
+    own = [
+        without_alpha(row) if (row["clip"], row["view"]) in opaque and row["metric"] in blind else row for row in own
+    ]
+    frames = [row for row in frames if (row["clip"], row["view"]) not in opaque or row["metric"] not in blind]
+    references, notes = reference_rows(benchmark, work)
+    rows = pd.concat([frame_of(own, ROW), *references], ignore_index=True)
+    write_rows(out / "scores.parquet", rows)
+    write_rows(out / "frames.parquet", frame_of(frames, FRAME_ROW))
+    methods, _ = methods_of(rows, out)
+    return Scored(rows, methods, notes)
+
+
+def reference_rows(benchmark: Benchmark, work: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
+    """The rows that the workflow left in `work`, if they are of this very protocol; and what to tell about them."""
+    path = work / "scores.parquet"
+    if not path.is_file():
+        return [], (f"No other rows: {path} does not exist; `snakemake --cores all` makes it.",)
+    rows = read_rows(path, ROW)
+    same = rows[(rows["protocol"] == benchmark.protocol_sha256) & (rows["benchmark_version"] == benchmark.version)]
+    if same.empty:
+        return [], (f"No other rows: those of {path} were scored by another version of the protocol.",)
+    return [same], ()
+
+
+def looks_at_alpha(item: Loaded) -> bool:
+    """Whether another alpha gives the metric another value: tried out, since no record says so."""
+    if item.metric.needs != "frames" or item.score is None:
+        return False
+    noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    mask = np.zeros((4, 64, 64), np.uint8)
+    mask[:, :40, :40] = 255
+    truth = View(np.full_like(noise, 128), mask)  # at rest: a metric of motion must not come out as 0
+    first, second = (
+        item.score(View(noise, alpha), truth, **item.options) for alpha in (mask, np.rot90(mask, 2, (1, 2)))
+    )
+    return not np.array_equal(np.asarray(first), np.asarray(second), equal_nan=True)
+
+
+def without_alpha(row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a metric that cannot be had without alpha. A failure stays one."""
+    if row["status"] == "failed":
+        return row
+    return row | {"value": np.nan, "status": "not-run", "reason": NO_ALPHA, "n_frames": 0}
+
+
+def with_columns(benchmark: Benchmark, names: Sequence[str], metrics: Mapping[str, Metric]) -> Benchmark:
+    """The benchmark with these metrics alone, as its table's columns in this order, each over every group of views.
+
+    Raises FormatError for an id that the protocol does not score.
+    """
+    scored = [entry["id"] for entry in benchmark.data["metrics"]]
+    if unknown := [name for name in names if name not in scored]:
+        raise FormatError("--metrics", f"ids among {scored}", f"{unknown}", "`bench4d explain ID` tells what one is.")
+    groups = list(dict.fromkeys(view["group"] for view in reversed(benchmark.data["views"])))
+    columns: list[dict[str, str]] = [
+        {"metric": name, "views": group} for group in groups for name in names if metrics[name].needs == "frames"
+    ]
+    columns += [{"metric": name} for name in names if metrics[name].needs != "frames"]
+    chosen = [entry for entry in benchmark.data["metrics"] if entry["id"] in names]
+    return replace(benchmark, data=benchmark.data | {"table": columns, "metrics": chosen})
