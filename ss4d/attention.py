@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ from torch import Tensor, nn
 from bench4d.errors import FormatError
 
 from .layers import MultiHeadRMSNorm, rope_t
+
+# How packed sequences are computed. "grouped": those of equal lengths as one batch; runs anywhere, in any precision.
+# "varlen": all in one launch, for thousands of short sequences; NVIDIA GPUs, half precision, D a multiple of 8.
+Kernel = Literal["grouped", "varlen"]
 
 
 def attend(
@@ -34,10 +39,11 @@ def attend_packed(
     v: Float[Tensor, "M H D"],
     q_lengths: Sequence[int],
     k_lengths: Sequence[int],
+    kernel: Kernel = "grouped",
 ) -> Float[Tensor, "N H D"]:
     """Attention within packed sequences: queries of sequence i see the keys of sequence i only.
 
-    No padding and no mask: sequences of equal lengths go through `attend` as one batch.
+    No padding and no mask: sequences of equal lengths go through `attend` as one batch, or all through one kernel.
 
     Args:
         q: queries of all sequences, one sequence after the other.
@@ -45,6 +51,7 @@ def attend_packed(
         v: values, likewise.
         q_lengths: how many queries each sequence has; they add up to N. Sequences without queries are skipped.
         k_lengths: how many keys each sequence has; they add up to M.
+        kernel: see `Kernel`; the results differ by rounding only.
     """
     q_sizes, k_sizes = np.asarray(q_lengths, dtype=np.int64), np.asarray(k_lengths, dtype=np.int64)
     if len(q_sizes) != len(k_sizes) or q_sizes.sum() != len(q) or k_sizes.sum() != len(k):
@@ -55,6 +62,8 @@ def attend_packed(
         )
     if keyless := np.flatnonzero((q_sizes > 0) & (k_sizes == 0)).tolist():
         raise FormatError("lengths of packed sequences", "keys wherever there are queries", f"none in {keyless}")
+    if kernel == "varlen":
+        return _attend_varlen(q, k, v, q_sizes, k_sizes)
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for i, (queries, keys) in enumerate(zip(q_sizes.tolist(), k_sizes.tolist(), strict=True)):
         if queries:
@@ -80,6 +89,33 @@ def attend_packed(
     return out
 
 
+def _attend_varlen(q: Tensor, k: Tensor, v: Tensor, q_sizes: np.ndarray, k_sizes: np.ndarray) -> Tensor:
+    """`attend_packed` in one launch; the derivative's sums have no fixed order, so its last bits vary."""
+    half = (torch.float16, torch.bfloat16)
+    if not (q.is_cuda and q.dtype == k.dtype == v.dtype and q.dtype in half and q.shape[-1] % 8 == 0):
+        found = f"{q.dtype}, {k.dtype}, {v.dtype} on {q.device} with {q.shape[-1]} channels"
+        next_step = 'Elsewhere choose the kernel "grouped".'
+        raise FormatError('kernel "varlen"', "half precision on CUDA, heads of 8 n channels", found, next_step)
+    from torch.nn.attention.varlen import varlen_attn  # torch 2.10 or later
+
+    starts = [
+        torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)).to(q.device, non_blocking=True)
+        for sizes in (q_sizes, k_sizes)
+    ]
+    longest = int(q_sizes.max(initial=0)), int(k_sizes.max(initial=0))
+    out = varlen_attn(q.contiguous(), k.contiguous(), v.contiguous(), starts[0], starts[1], longest[0], longest[1])
+    return cast(Tensor, out)
+
+
+def use_kernel(network: nn.Module, kernel: Kernel) -> None:
+    """Let all attention over packed sequences inside `network` use this kernel from now on."""
+    if kernel not in ("grouped", "varlen"):
+        raise FormatError("attention", '"grouped" or "varlen"', repr(kernel))
+    for layer in network.modules():
+        if isinstance(layer, SelfAttention | CrossAttention):
+            layer.kernel = kernel
+
+
 def _rows(sizes: np.ndarray, groups: Iterable[list[int]], device: torch.device) -> Tensor:
     """Rows of packed sequences of these sizes, in the order of the groups' members."""
     starts = np.cumsum(sizes) - sizes
@@ -99,6 +135,8 @@ def frame_windows(num_frames: int, window: int, shift: int) -> list[int]:
 
 class SelfAttention(nn.Module):
     """Projections of self attention. The caller says, by `attend` or `attend_packed`, which tokens see each other."""
+
+    kernel: Kernel = "grouped"  # of packed sequences, see `use_kernel`
 
     def __init__(self, channels: int, heads: int, qk_rms_norm: bool, rope_base: float = 10000.0) -> None:
         super().__init__()
@@ -126,6 +164,8 @@ class SelfAttention(nn.Module):
 
 class CrossAttention(nn.Module):
     """Projections of attention from tokens to a context; see SelfAttention."""
+
+    kernel: Kernel = "grouped"
 
     def __init__(self, channels: int, context_channels: int, heads: int, qk_rms_norm: bool) -> None:
         super().__init__()

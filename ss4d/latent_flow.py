@@ -186,10 +186,10 @@ class LatentFlowBlock(nn.Module):
         else:  # within one slot all angles are equal: turning q and k would change nothing
             q, k, v = self.self_attn.qkv(h)
             lengths = per_slot(x.sites).lengths
-        feats = x.feats + gate_a * self.self_attn.out(attend_packed(q, k, v, lengths, lengths))
+        feats = x.feats + gate_a * self.self_attn.out(attend_packed(q, k, v, lengths, lengths, self.self_attn.kernel))
 
         q, k, v = self.cross_attn.q_kv(self.norm2(feats), cond.flatten(0, 1))  # [N, H, D], [S L, H, D] twice
-        h = attend_packed(q, k, v, per_slot(x.sites).lengths, [cond.shape[1]] * len(cond))
+        h = attend_packed(q, k, v, per_slot(x.sites).lengths, [cond.shape[1]] * len(cond), self.cross_attn.kernel)
         feats = feats + self.cross_attn.out(h)
 
         h = modulate(self.norm3(feats), shift_m, scale_m)

@@ -79,7 +79,7 @@ class SparseTransformerBlock(nn.Module):
         h = group.sort(self.norm1(x.feats))
         frame = group.sort(x.coords[:, 0] % num_frames) if self.config.expand_self_attn else None
         q, k, v = self.attn.qkv(h, frame)  # [N, H, D] each
-        h = self.attn.out(attend_packed(q, k, v, group.lengths, group.lengths))
+        h = self.attn.out(attend_packed(q, k, v, group.lengths, group.lengths, self.attn.kernel))
         feats = x.feats + group.unsort(h)
         return x.replace(feats + self.mlp(self.norm2(feats)))
 
@@ -113,7 +113,9 @@ class SparseTransformer(nn.Module):
         if max(x.sites.extent) > self.config.resolution:
             limit = self.config.resolution
             raise FormatError("coords", f"x, y, z below resolution = {limit}", f"{max(x.sites.extent) - 1}")
-        feats = self.input_layer(x.feats) + position_embedding(x.coords[:, 1:], self.config.model_channels)
+        device = x.feats.device.type
+        with torch.autocast(device, enabled=False):  # in training too the first and last layers are in full precision
+            feats = self.input_layer(x.feats) + position_embedding(x.coords[:, 1:], self.config.model_channels)
         h = x.replace(feats.half() if self.config.use_fp16 else feats)
         for block in self.blocks:
             if self.config.use_checkpoint and torch.is_grad_enabled():
@@ -121,4 +123,5 @@ class SparseTransformer(nn.Module):
             else:
                 h = block(h, num_frames)
         feats = h.feats.to(x.feats.dtype)
-        return self.out_layer(F.layer_norm(feats, feats.shape[-1:]))  # eps 1e-5 here, unlike in the blocks
+        with torch.autocast(device, enabled=False):
+            return self.out_layer(F.layer_norm(feats, feats.shape[-1:]))  # eps 1e-5 here, unlike in the blocks

@@ -5,7 +5,7 @@ The order of voxels inside a sequence has no influence on attention.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int64
@@ -29,11 +29,26 @@ class Sequences(NamedTuple):
 
     def sort(self, x: Tensor) -> Tensor:
         """[N, ...] in the sites' order -> [N, ...] group after group."""
-        return x if self.order is None else x.index_select(0, self.order)
+        return x if self.order is None or self.back is None else _Permute.apply(x, self.order, self.back)
 
     def unsort(self, x: Tensor) -> Tensor:
         """[N, ...] group after group -> [N, ...] in the sites' order."""
-        return x if self.back is None else x.index_select(0, self.back)
+        return x if self.order is None or self.back is None else _Permute.apply(x, self.back, self.order)
+
+
+class _Permute(torch.autograd.Function):
+    """x[order], whose gradient is gathered too: `back` undoes `order`. index_select's own gradient is a sum by atomic
+    additions, slower and in no fixed order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(order, back)
+        return x.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        order, back = ctx.saved_tensors
+        return _Permute.apply(gradient, back, order), None, None
 
 
 def per_slot(sites: Sites) -> Sequences:

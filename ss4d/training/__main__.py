@@ -1,0 +1,138 @@
+"""SS4D's training on the command line: docs/training.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from bench4d.errors import FormatError
+from bench4d.files import write_json
+
+from ..data.store import Store
+from .config import SECTIONS, read_training
+from .evaluate import evaluate
+from .export import export, read_networks
+from .latent_vae import LatentVAE
+from .lpips import Perceptual, find_weights
+from .structure_vae import StructureVAE
+from .task import Backend, Task
+from .trainer import Options, World, train
+
+TRAIN = """Train on a data set of `python -m ss4d.data build`.
+
+  python -m ss4d.training latent_vae --config tiny --data DATA --val VAL --out RUN --minutes 11
+  torchrun --nproc-per-node 4 -m ss4d.training latent_vae --config full ...
+
+RUN gets config.json, log.jsonl, pictures/ and checkpoints/; --resume goes on from the last of these exactly."""
+EVALUATE = "Measure exported networks on clips that they were not trained on, and write sheets to look at."
+PRECISION = "half: blocks in float16; stored-half: the same, but computed in float32 (for CPUs)"
+EXPORT = "Write a run's averaged weights in the layout of checkpoints: <network>.json and <network>.safetensors."
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m ss4d.training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    form = argparse.RawDescriptionHelpFormatter
+    for name in SECTIONS:
+        command = commands.add_parser(name, help=f"train {name}", description=TRAIN, formatter_class=form)
+        command.add_argument("--config", required=True, metavar="SIZE", help="tiny, small, full or a JSON file")
+        command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set to train on")
+        command.add_argument("--val", type=Path, metavar="DIR", help="data set to validate on")
+        command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+        command.add_argument("--steps", type=int, help="train.steps, if not the configuration's")
+        command.add_argument("--minutes", type=float, help="stop after about so long, with a checkpoint")
+        command.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+        command.add_argument("--accumulate", type=int, default=1, help="parts of a process's batch, to save memory")
+        command.add_argument("--data-device", help="where the data set is kept (default: with the networks)")
+        command.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files too")
+        help = "a value of the section: train.lr=1e-3, loss.lpips=0; may be repeated"
+        command.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=help)
+        _add_backend(command)
+    command = commands.add_parser("evaluate", help="the figures of acceptance", description=EVALUATE)
+    command.add_argument("what", choices=tuple(SECTIONS))
+    command.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="folder that export wrote")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set to measure on")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="figures.json and sheets")
+    command.add_argument("--lpips", action="store_true", help="also lpips-alex, which needs its weights")
+    _add_backend(command)
+    command = commands.add_parser("export", help="weights for use", description=EXPORT)
+    command.add_argument("run", type=Path, metavar="RUN")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR")
+    command.add_argument("--precision", choices=("float32", "half", "stored-half"), default="float32", help=PRECISION)
+    options = parser.parse_args(arguments)
+    actions: dict[str, Any] = {"evaluate": _evaluate, "export": _export}
+    try:
+        actions.get(options.command, _train)(options)
+    except FormatError as error:
+        sys.exit(f"ss4d.training: {error}")
+
+
+def _add_backend(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="cuda", help='"cuda" (default) or "cpu"; decides the next three')
+    command.add_argument("--precision", choices=("float32", "bfloat16"), help="of products (bfloat16 on CUDA)")
+    command.add_argument("--attention", choices=("grouped", "varlen"), help="kernel (varlen on CUDA)")
+    command.add_argument("--rasteriser", choices=("torch", "cuda"), help="of Gaussians (cuda on CUDA)")
+    command.add_argument("--lpips-weights", type=Path, metavar="DIR", help="folder with AlexNet's and LPIPS's weights")
+
+
+def _backend(options: argparse.Namespace, rank: int = 0) -> Backend:
+    backend = Backend.of(f"cuda:{rank}" if options.device == "cuda" else options.device)
+    chosen = {name: getattr(options, name) for name in ("precision", "attention", "rasteriser")}
+    backend = replace(backend, **{name: value for name, value in chosen.items() if value})
+    if backend.device.type == "cuda":
+        torch.cuda.set_device(backend.device)
+        torch.backends.cudnn.benchmark = True
+    sys.stderr.write(f"{backend}\n")
+    return backend
+
+
+def _train(options: argparse.Namespace) -> None:
+    # torchrun tells its processes about each other by these variables; without it there is one process.
+    world = World(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+    backend = _backend(options, int(os.environ.get("LOCAL_RANK", 0)))
+    changes = list(options.set) + ([f"train.steps={options.steps}"] if options.steps else [])
+    section = read_training(options.config, options.command, changes)
+    task: Task
+    if options.command == "structure_vae":
+        task = StructureVAE(section, backend)
+    else:
+        task = LatentVAE(section, backend, options.lpips_weights)
+    place = torch.device(options.data_device) if options.data_device else backend.device
+    store = Store.read(options.data, place, parts=task.parts)
+    validation = Store.read(options.val, place, parts=task.parts) if options.val and not world.rank else None
+    run = Options(options.accumulate, options.minutes, options.resume, options.tensorboard)
+    if world.size > 1:
+        dist.init_process_group("nccl" if backend.device.type == "cuda" else "gloo")
+    try:
+        train(task, store, options.out, backend, run, validation, world)
+    finally:
+        if world.size > 1:
+            dist.destroy_process_group()
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    backend = _backend(options)
+    networks, hashes = read_networks(options.checkpoint, options.what, backend.device)
+    parts = StructureVAE.parts if options.what == "structure_vae" else LatentVAE.parts
+    store = Store.read(options.data, backend.device, parts=parts)
+    lpips = Perceptual(find_weights(options.lpips_weights), backend.device) if options.lpips else None
+    found = evaluate(options.what, networks, store, backend, options.out, lpips)
+    record = {"figures": found.figures, "clips": found.clips, "met": found.met, "weights": hashes}
+    write_json(options.out / "figures.json", record)
+    sys.stdout.write(f"{found}\n")
+
+
+def _export(options: argparse.Namespace) -> None:
+    for path in export(options.run, options.out, options.precision):
+        sys.stdout.write(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The training sections of `ss4d/configs/<size>.json`. Strict: unknown and missing keys are errors.
+
+A section reads {"networks": {name: "args" as in a checkpoint's JSON}, "train": {...}, "loss": {...}}.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench4d.errors import FormatError
+
+from ..data.config import DataConfig, read_section, strict
+
+# Name of a network in the configuration and of its files -> class as a checkpoint's JSON names it.
+CLASSES = {
+    "structure_encoder": "SparseStructureEncoder",
+    "structure_decoder": "SparseStructureDecoder",
+    "latent_encoder": "SLatEncoder",
+    "gaussian_decoder": "SLatGaussianDecoder",
+}
+SECTIONS = {
+    "structure_vae": ("structure_encoder", "structure_decoder"),
+    "latent_vae": ("latent_encoder", "gaussian_decoder"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How one family of networks is trained.
+
+    Attributes:
+        steps: updates of the weights.
+        clips: of the global batch, over all processes and accumulated parts.
+        frames: consecutive frames of each clip.
+        lr: learning rate after the warm-up.
+        warmup: steps over which it rises linearly.
+        schedule: "constant", or "cosine": down to lr_end * lr at the last step.
+        betas, weight_decay: of AdamW.
+        ema: decay of the weights' moving average; it is less at first (optim.ema_decay).
+        clip_norm: longest gradient; clip_percentile of the last clip_window gradients' lengths, once there are as many.
+        seed: of the initial weights, the order of clips and everything drawn.
+        log_every, validate_every, save_every: steps between lines of the log, validations, checkpoints.
+        validate_clips: clips that a validation during training looks at, from the first.
+        keep: checkpoints that stay.
+    """
+
+    steps: int
+    clips: int
+    frames: int
+    lr: float
+    warmup: int = 0
+    schedule: str = "constant"
+    lr_end: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    ema: float = 0.9999
+    clip_norm: float = 1.0
+    clip_percentile: float = 95.0
+    clip_window: int = 1000
+    seed: int = 0
+    log_every: int = 50
+    validate_every: int = 1000
+    save_every: int = 1000
+    validate_clips: int = 16
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "clips", "frames", "clip_window", "log_every", "validate_every", "save_every", "keep")
+        if low := [name for name in counts if getattr(self, name) < 1]:
+            raise FormatError("train", f"at least 1 for {', '.join(low)}", f"{[getattr(self, name) for name in low]}")
+        if self.schedule not in ("constant", "cosine"):
+            raise FormatError("train.schedule", '"constant" or "cosine"', repr(self.schedule))
+        if not (self.lr > 0 and 0 <= self.ema < 1 and self.clip_norm > 0 and 0 < self.clip_percentile <= 100):
+            raise FormatError("train", "lr > 0, 0 <= ema < 1, clip_norm > 0, a percentile", f"{self}")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One network family of a configuration.
+
+    Attributes:
+        name: "structure_vae" or "latent_vae".
+        resolution: voxels along each side of the grid, of the data section.
+        networks: name -> arguments.
+        train: how.
+        loss: weights and the like, read by the family's task.
+    """
+
+    name: str
+    resolution: int
+    networks: Mapping[str, Mapping[str, Any]]
+    train: TrainSettings
+    loss: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+
+def read_training(config: str | Path, name: str, changes: Sequence[str] = ()) -> Section:
+    """A section of "tiny", "small", "full" or of a JSON file. Raises FormatError.
+
+    Args:
+        changes: "train.lr=1e-3" and the like: dotted path inside the section = JSON value (or a bare word).
+    """
+    if name not in SECTIONS:
+        raise FormatError("what to train", f"one of {sorted(SECTIONS)}", repr(name))
+    section = change(read_section(config, name), changes)
+    return parse_section(name, section, DataConfig.read(config).resolution, f"{config}: {name}")
+
+
+def parse_section(name: str, data: Any, resolution: int, where: str) -> Section:
+    if not isinstance(data, Mapping) or set(data) != {"networks", "train", "loss"}:
+        raise FormatError(where, 'an object with "networks", "train" and "loss"', f"{sorted(data)}"[:80])
+    if tuple(data["networks"]) != SECTIONS[name]:
+        raise FormatError(f"{where}.networks", f"{list(SECTIONS[name])}", f"{list(data['networks'])}")
+    train = strict(TrainSettings, data["train"], f"{where}.train")
+    return Section(name, resolution, data["networks"], train, data["loss"])
+
+
+def change(section: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """A copy of a section with some values replaced.
+
+    >>> change({"train": {"lr": 1}}, ["train.lr=0.5", "train.schedule=cosine"])
+    {'train': {'lr': 0.5, 'schedule': 'cosine'}}
+    """
+    changed: dict[str, Any] = copy.deepcopy(dict(section))
+    for text in changes:
+        path, equals, value = text.partition("=")
+        *groups, last = path.split(".")
+        place: Any = changed
+        for group in groups:
+            place = place.get(group) if isinstance(place, dict) else None
+        if not equals or not groups or not isinstance(place, dict):
+            raise FormatError("--set", "a path inside the section and a value, as in train.lr=1e-3", repr(text))
+        try:
+            place[last] = json.loads(value)
+        except json.JSONDecodeError:
+            place[last] = value
+    return changed
