@@ -1,6 +1,6 @@
 """Draw the validation figures of training runs: one panel a figure, as SVG.
 
-    python tools/training_curves.py runs/structure/log.jsonl runs/latent/log.jsonl --out docs/images/training_tiny.svg
+python tools/training_curves.py runs/structure/log.jsonl runs/latent/log.jsonl --out docs/images/training_tiny.svg
 """
 
 import argparse
