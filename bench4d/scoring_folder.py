@@ -105,6 +105,11 @@ def score_folder(
         metrics, weights: as for `bench4d.score.load_metrics`.
         progress: is told of each clip before it is rendered, and before it is scored.
     """
+    references, notes = reference_rows(benchmark, work)
+    # Rows of two methods under one name would be averaged.
+    if any((rows["method"] == submission.name).any() for rows in references):
+        found = f"rows of a method {submission.name!r}"
+        raise FormatError(work / "scores.parquet", "other rows beside the folder's", found, "Give another --name.")
     method, opaque = collect(benchmark, submission, out)
     for clip in benchmark.clips:
         if not (out / clip / "aligned.json").is_file():  # else renders were given
@@ -122,7 +127,6 @@ def score_folder(
         without_alpha(row) if (row["clip"], row["view"]) in opaque and row["metric"] in blind else row for row in own
     ]
     frames = [row for row in frames if (row["clip"], row["view"]) not in opaque or row["metric"] not in blind]
-    references, notes = reference_rows(benchmark, work)
     rows = pd.concat([frame_of(own, ROW), *references], ignore_index=True)
     write_rows(out / "scores.parquet", rows)
     write_rows(out / "frames.parquet", frame_of(frames, FRAME_ROW))

@@ -76,6 +76,15 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[:length].rsplit(" ", 1)[0] + " ..."
 
 
+def size_of(count: int) -> str:
+    """Bytes for people.
+
+    >>> size_of(6280), size_of(58861016)
+    ('6.3 kB', '58.9 MB')
+    """
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
 def benchmarks() -> list[tuple[str, ...]]:
     """id, version, clips, frames, size, title."""
     from bench4d.benchmark import find_benchmark, protocol_files
@@ -101,5 +110,5 @@ def weights() -> list[tuple[str, ...]]:
     for entry in read_catalogue().values():
         paths = [folder / entry.file for folder in folders]
         here = any(path.is_file() and path.stat().st_size == entry.size for path in paths)
-        rows.append((entry.id, "here" if here else "not here", f"{entry.size / 1e6:.1f} MB", entry.title))
+        rows.append((entry.id, "here" if here else "not here", size_of(entry.size), entry.title))
     return rows

@@ -41,10 +41,10 @@ def chosen(ids: list[str]) -> list[Entry]:
 
 
 def show(entries: list[Entry]) -> int:
-    from .listing import columns
+    from .listing import columns, size_of
 
     rows: list[tuple[str, ...]] = [("id", "size", "licence", "sha256", "what")]
-    rows += [(e.id, f"{e.size / 1e6:.1f} MB", e.licence, e.sha256[:12], e.title) for e in entries]
+    rows += [(e.id, size_of(e.size), e.licence, e.sha256[:12], e.title) for e in entries]
     print("\n".join(columns(rows)))
     return 0
 

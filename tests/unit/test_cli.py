@@ -218,6 +218,12 @@ def test_rows_of_an_earlier_run_stand_beside_the_folders_own(tiny, tmp_path, cap
     score(tmp_path / "in", tmp_path / "work", tmp_path / "out", "--name", "other")
     said = capsys.readouterr().out
     assert "\nbillboard" in said and "\nother" in said and "No other rows" not in said
+    # A name that stands there already (of a method that is gone, or of another repository) would mix two rows.
+    rows["method"] = "gone"
+    rows[pd.read_parquet(tmp_path / "first/scores.parquet").columns].to_parquet(tmp_path / "work/scores.parquet")
+    again = ["score", str(tmp_path / "in"), "--benchmark", "tiny", "--work", str(tmp_path / "work")]
+    assert main([*again, "--out", str(tmp_path / "new"), "--name", "gone"]) == 2
+    assert "Give another --name" in capsys.readouterr().err and not (tmp_path / "new").exists()
     # Rows of another protocol are left out, and that is said.
     rows["protocol"] = "0" * 64
     rows[pd.read_parquet(tmp_path / "first/scores.parquet").columns].to_parquet(tmp_path / "work/scores.parquet")
