@@ -77,9 +77,11 @@ def test_a_third_job_waits_with_a_message_until_a_holder_is_killed(start):
 
 def test_a_lease_lasts_as_long_as_a_child_that_got_it(start):
     """The command forks and ends; what it forked still has the device."""
-    out = start("import os, time\nif os.fork(): os._exit(0)\ntime.sleep(1)\n", devices=1).stdout
+    program = "import os, time\nif os.fork(): os._exit(0)\nprint('held', flush=True)\ntime.sleep(1)\n"
+    out = start(program, devices=1).stdout
+    assert out.readline() == "held\n"  # else the next one may be the first
     began = time.monotonic()
-    waited = start(SAY)
+    waited = start(SAY, devices=1)
     waited.communicate(timeout=20)
     out.close()
     assert waited.returncode == 0 and 0.3 < time.monotonic() - began < 10
