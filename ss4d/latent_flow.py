@@ -252,8 +252,10 @@ class SLatFlow4DModel(nn.Module):
         """The velocity at flow time `t` (times 1000) of the latents `x`, given the image features of each slot."""
         self._check(x, t, cond, num_frames)
         dtype = torch.float16 if self.config.use_fp16 else x.feats.dtype
-        h = x.replace(self.input_layer(x.feats).to(dtype))
-        e = self.t_embedder(t).to(dtype)  # [F, C]
+        device = x.feats.device.type
+        with torch.autocast(device, enabled=False):  # in training too the first and last layers are in full precision
+            h = x.replace(self.input_layer(x.feats).to(dtype))
+            e = self.t_embedder(t).to(dtype)  # [F, C]
         e_pair = e.unflatten(0, (-1, 2)).mean(1)  # [F/2, C]
         cond_pair = cond.to(dtype).unflatten(0, (-1, 2)).flatten(1, 2)  # [F/2, 2 L, K]: one frame's, then the other's
 
@@ -280,7 +282,8 @@ class SLatFlow4DModel(nn.Module):
             h = self._run(block, self._with_skip(h, skips), e, num_frames)
 
         feats = F.layer_norm(h.feats, h.feats.shape[-1:]).to(x.feats.dtype)  # in the torso's dtype, eps 1e-5
-        return x.replace(self.out_layer(feats))
+        with torch.autocast(device, enabled=False):
+            return x.replace(self.out_layer(feats))
 
     def _with_skip(self, h: SparseTensor, skips: list[SparseTensor]) -> SparseTensor:
         """The output of the last input block that has not been used yet, beside `h`."""

@@ -136,7 +136,8 @@ class SS4DPipeline:
         config, count = self.structure_flow.config, len(cond)
         shape = (count, config.in_channels, *[config.resolution] * 3)
         noise = torch.randn(shape, generator=generator).to(self.device)  # [T,8,16,16,16]
-        z = self._integrate(self.structure_flow, noise, cond, self.checkpoint.structure_sampler, "structure")
+        settings, title = self.checkpoint.structure_sampler, "structure" if self.progress else ""
+        z = integrate(self.structure_flow, noise, cond, settings, count, title)
         return occupied(self.structure_decoder(z))  # from logits [T,1,64,64,64]
 
     def _sample_latents(
@@ -149,23 +150,35 @@ class SS4DPipeline:
             if max(noise.sites.extent) > resolution:
                 expected = f"x, y, z below {resolution}, the resolution of the {name}"
                 raise FormatError("coords", expected, f"{max(noise.sites.extent) - 1}")
-        z = self._integrate(self.latent_flow, noise, cond, self.checkpoint.latent_sampler, "latents")
+        settings, title = self.checkpoint.latent_sampler, "latents" if self.progress else ""
+        z = integrate(self.latent_flow, noise, cond, settings, len(cond), title)
         mean, std = (torch.tensor(v, device=self.device) for v in (self.checkpoint.mean, self.checkpoint.std))  # [8]
         return z.replace(z.feats * std + mean)
 
-    def _integrate(
-        self, network: nn.Module, noise: Any, cond: Float32[Tensor, "T L C"], settings: SamplerSettings, title: str
-    ) -> Any:
-        """From noise to data with the settings of the checkpoint; the condition of the second pass is zero."""
-        options: dict[str, Any] = {"steps": settings.steps, "rescale_t": settings.rescale_t, "num_frames": len(cond)}
-        options["progress"] = title if self.progress else ""
-        if settings.name == "FlowEulerSampler":
-            return sampler.FlowEulerSampler(settings.sigma_min).sample(network, noise, cond, **options).x
-        options |= {"neg_cond": torch.zeros_like(cond), "cfg_strength": settings.cfg_strength}
-        if settings.name == "FlowEulerCfgSampler":
-            return sampler.FlowEulerCfgSampler(settings.sigma_min).sample(network, noise, cond, **options).x
-        options["cfg_interval"] = settings.cfg_interval
-        return sampler.FlowEulerGuidanceIntervalSampler(settings.sigma_min).sample(network, noise, cond, **options).x
+
+def integrate(
+    network: nn.Module,
+    noise: Any,
+    cond: Float32[Tensor, "F L C"],
+    settings: SamplerSettings,
+    num_frames: int,
+    title: str = "",
+) -> Any:
+    """From noise to data with the settings of a checkpoint; the condition of the second pass is zero.
+
+    Args:
+        num_frames: of each clip.
+        title: of a progress bar on stderr; "" for none.
+    """
+    options: dict[str, Any] = {"steps": settings.steps, "rescale_t": settings.rescale_t, "num_frames": num_frames}
+    options["progress"] = title
+    if settings.name == "FlowEulerSampler":
+        return sampler.FlowEulerSampler(settings.sigma_min).sample(network, noise, cond, **options).x
+    options |= {"neg_cond": torch.zeros_like(cond), "cfg_strength": settings.cfg_strength}
+    if settings.name == "FlowEulerCfgSampler":
+        return sampler.FlowEulerCfgSampler(settings.sigma_min).sample(network, noise, cond, **options).x
+    options["cfg_interval"] = settings.cfg_interval
+    return sampler.FlowEulerGuidanceIntervalSampler(settings.sigma_min).sample(network, noise, cond, **options).x
 
 
 def choose_device(name: str) -> torch.device:

@@ -146,7 +146,8 @@ class Block(nn.Module):
         if config.window_size is not None:
             windows = frame_windows(num_frames, config.window_size, self.shift)
         lengths = [frames * tokens for frames in windows] * (slots // num_frames)
-        h = attend_packed(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), lengths, lengths)  # [F L, H, D]
+        kernel = self.self_attn.kernel
+        h = attend_packed(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), lengths, lengths, kernel)  # [F L, H, D]
         return self.self_attn.out(h.unflatten(0, (slots, tokens)))
 
     def attend_clip(self, h: Float[Tensor, "F L C"], num_frames: int) -> Float[Tensor, "F L C"]:
@@ -187,10 +188,12 @@ class SparseStructureFlow4DModel(nn.Module):
         """
         self._check(x, t, cond, num_frames)
         dtype = torch.float16 if self.config.use_fp16 else torch.float32
-        h = self.input_layer(patchify(x, self.config.patch_size)) + self.pos_emb  # [F, L, C]
-        e = self.t_embedder(t)  # [F, C]
-        if self.config.share_mod:
-            e = self.adaLN_modulation(e)  # [F, 6 C]
+        device = x.device.type
+        with torch.autocast(device, enabled=False):  # in training too the first and last layers are in full precision
+            h = self.input_layer(patchify(x, self.config.patch_size)) + self.pos_emb  # [F, L, C]
+            e = self.t_embedder(t)  # [F, C]
+            if self.config.share_mod:
+                e = self.adaLN_modulation(e)  # [F, 6 C]
         h, e, cond = h.to(dtype), e.to(dtype), cond.to(dtype)
         for block in self.blocks:
             if self.config.use_checkpoint and torch.is_grad_enabled():
@@ -198,8 +201,9 @@ class SparseStructureFlow4DModel(nn.Module):
             else:
                 h = block(h, e, cond, num_frames)
         h = h.to(x.dtype)
-        h = F.layer_norm(h, h.shape[-1:])  # eps 1e-5 here, unlike in the blocks
-        return unpatchify(self.out_layer(h), self.config.patch_size, self.config.resolution)
+        with torch.autocast(device, enabled=False):
+            h = self.out_layer(F.layer_norm(h, h.shape[-1:]))  # eps 1e-5 here, unlike in the blocks
+        return unpatchify(h, self.config.patch_size, self.config.resolution)
 
     def _check(self, x: Tensor, t: Tensor, cond: Tensor, num_frames: int) -> None:
         config, slots = self.config, len(x)

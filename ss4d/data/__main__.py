@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     latents.add_argument("--out", type=Path, required=True)
     latents.add_argument("--device", default="cpu")
     latents.add_argument("--frames", type=int, help="that the latent encoder sees together; all of a clip by default")
+    latents.add_argument("--views", action="store_true", help="keep the views, which validation needs")
     return whole
 
 
@@ -75,7 +76,8 @@ def run(options: argparse.Namespace) -> None:
     else:
         from .encode import encode
 
-        show(encode(options.data, options.checkpoint, options.out, options.device, options.frames)["normalisation"])
+        settings = (options.device, options.frames, options.views)
+        show(encode(options.data, options.checkpoint, options.out, *settings)["normalisation"])
 
 
 def show(data: object) -> None:

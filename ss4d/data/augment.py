@@ -15,6 +15,8 @@ All on the device of the pictures, without round trips; the numbers come from th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
@@ -35,30 +37,40 @@ def on_black(condition: UInt8[Tensor, "F S S 4"]) -> Float32[Tensor, "F 3 S S"]:
 
 
 def spoilt(
-    condition: UInt8[Tensor, "F S S 4"], n_frames: int, config: AugmentConfig, generator: torch.Generator
+    condition: UInt8[Tensor, "F S S 4"],
+    n_frames: int,
+    config: AugmentConfig,
+    generator: torch.Generator | Sequence[torch.Generator],
 ) -> Float32[Tensor, "F 3 S S"]:
     """The pictures of F / n_frames clips, spoilt as above, in [0, 1].
 
     Args:
         condition: premultiplied, as in a `Batch`.
-        generator: on any device.
+        generator: on any device. One for each clip makes what a clip gets independent of the others.
     """
     slots, side = condition.shape[:2]
     if slots % n_frames or condition.shape[-1] != 4:
         raise FormatError("condition", f"RGBA of clips of {n_frames} frames", f"{list(condition.shape)}")
     x = condition.view(-1, n_frames, side, side, 4).float() / 255  # [B,T,S,S,4]
     clips = len(x)
-    u = torch.rand((clips, DRAWS), generator=generator, device=generator.device).to(x.device)
-    lost = torch.rand((clips, n_frames), generator=generator, device=generator.device).to(x.device) < config.drop
+    u = _numbers(clips, DRAWS, generator).to(x.device)
+    lost = _numbers(clips, n_frames, generator).to(x.device) < config.drop
     x = blurred(x, between(u[:, 1], *BLUR)[:, None] * run((u[:, 0] < config.blur), u[:, 2], u[:, 3] / 2, n_frames))
     hidden = run((u[:, 4] < config.mask), u[:, 5], u[:, 6], n_frames)
     keep = ~(region(u[:, 7:14], n_frames, side) & hidden[:, :, None, None]) & ~lost[:, :, None, None]
     x = x * keep[..., None]
-    color = u[:, 14:17] * (
-        torch.rand((clips, 1), generator=generator, device=generator.device).to(x.device) < config.background
-    )
+    color = u[:, 14:17] * (_numbers(clips, 1, generator).to(x.device) < config.background)
     rgb = x[..., :3] + (1 - x[..., 3:]) * color[:, None, None, None]
     return rgb.flatten(0, 1).permute(0, 3, 1, 2).contiguous()
+
+
+def _numbers(clips: int, count: int, generator: torch.Generator | Sequence[torch.Generator]) -> Float32[Tensor, "B K"]:
+    """`count` numbers in [0, 1) a clip."""
+    if isinstance(generator, torch.Generator):
+        return torch.rand((clips, count), generator=generator, device=generator.device)
+    if len(generator) != clips:
+        raise FormatError("generator", f"one for each of {clips} clips", f"{len(generator)}")
+    return torch.stack([torch.rand(count, generator=one, device=one.device) for one in generator])
 
 
 def between(u: Tensor, low: float, high: float) -> Tensor:

@@ -31,22 +31,26 @@ CHUNK = 32  # frames of dense grids at a time
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def encode(data: Path, checkpoint: Path, out: Path, device: str = "cpu", n_frames: int | None = None) -> dict[str, Any]:
+def encode(
+    data: Path, checkpoint: Path, out: Path, device: str = "cpu", n_frames: int | None = None, views: bool = False
+) -> dict[str, Any]:
     """Write the encoded data set and return its index. Raises FormatError.
 
     Args:
         checkpoint: a folder that holds a SparseStructureEncoder and an SLatEncoder as `<name>.json` ({"name", "args"})
             and `<name>.safetensors`, as `ss4d.checkpoint` writes networks.
         n_frames: frames that the latent encoder sees together; all of a clip by default.
+        views: keep the views too, which only validation needs.
     """
+    kept = (*KEPT, *PARTS["views"]) if views else KEPT
     structure, structure_file = find_network(checkpoint, SparseStructureEncoder, device)
     latent, latent_file = find_network(checkpoint, SLatEncoder, device)
     index = read_index(data)
     check_files(data, index["shards"])
     shards, sums = [], torch.zeros(3, 0, dtype=torch.float64)
     for shard in index["shards"]:
-        store = open_shards(data, index, [shard], [*KEPT, "features"], device)
-        tensors = {name: store.tensors[name].cpu() for name in KEPT}
+        store = open_shards(data, index, [shard], [*kept, "features"], device)
+        tensors = {name: store.tensors[name].cpu() for name in kept}
         tensors["structure_latents"] = structure_latents(structure, store).cpu()
         tensors["latents"] = structured_latents(latent, store, n_frames).cpu()
         with atomic(out / shard["file"]) as temporary:
@@ -63,7 +67,7 @@ def encode(data: Path, checkpoint: Path, out: Path, device: str = "cpu", n_frame
     made_from |= {"checkpoint": {path.name: sha256_file(path) for path in (structure_file, latent_file)}}
     made_from |= {"n_frames": n_frames}
     encoded = {key: index[key] for key in ("config", "config_sha256", "splits")} | {"version": VERSION}
-    encoded |= {"tensors": [*KEPT, "structure_latents", "latents"], "shards": shards, "made_from": made_from}
+    encoded |= {"tensors": [*kept, "structure_latents", "latents"], "shards": shards, "made_from": made_from}
     encoded |= {"normalisation": {"mean": mean.tolist(), "std": std.tolist()}}
     write_json(out / "index.json", encoded)
     return encoded

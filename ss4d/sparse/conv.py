@@ -47,8 +47,10 @@ class SparseConv(nn.Module):
         if x.feats.shape[1] != self.in_channels:
             raise FormatError("sparse convolution", f"{self.in_channels} channels", f"{x.feats.shape[1]}")
         weight = self.conv.weight.flatten(1, -2)  # [C_out, taps, C_in]
-        taps = neighbours(x.sites, self.kernel, num_frames)
-        return x.replace(_GatherGemmScatter.apply(x.feats, weight, self.conv.bias, taps))
+        taps, feats, device = neighbours(x.sites, self.kernel, num_frames), x.feats, x.feats.device.type
+        if torch.is_autocast_enabled(device):  # here, so that the derivative multiplies in that type too
+            feats, weight = (v.to(torch.get_autocast_dtype(device)) for v in (feats, weight))
+        return x.replace(_GatherGemmScatter.apply(feats, weight, self.conv.bias, taps))
 
 
 class _GatherGemmScatter(torch.autograd.Function):

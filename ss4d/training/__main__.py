@@ -16,11 +16,14 @@ from bench4d.errors import FormatError
 from bench4d.files import write_json
 
 from ..data.store import Store
-from .config import SECTIONS, read_training
-from .evaluate import evaluate
+from .assemble import assemble
+from .config import read_training
+from .evaluate import GATES, evaluate
 from .export import export, read_networks
+from .latent_flow import LatentFlow
 from .latent_vae import LatentVAE
 from .lpips import Perceptual, find_weights
+from .structure_flow import StructureFlow
 from .structure_vae import StructureVAE
 from .task import Backend, Task
 from .trainer import Options, World, train
@@ -32,7 +35,11 @@ TRAIN = """Train on a data set of `python -m ss4d.data build`.
 
 RUN gets config.json, log.jsonl, pictures/ and checkpoints/; --resume goes on from the last of these exactly."""
 EVALUATE = "Measure exported networks on clips that they were not trained on, and write sheets to look at."
+CHECKPOINT = "folder of exported networks that a flow builds upon (image encoder) or is validated with (decoders)"
+TASKS: dict[str, Any] = {"structure_vae": StructureVAE, "latent_vae": LatentVAE}
+TASKS |= {"structure_flow": StructureFlow, "latent_flow": LatentFlow}
 PRECISION = "half: blocks in float16; stored-half: the same, but computed in float32 (for CPUs)"
+ASSEMBLE = "Put trained autoencoders and both flows together, with pipeline.json: what `python -m ss4d` runs."
 EXPORT = "Write a run's averaged weights in the layout of checkpoints: <network>.json and <network>.safetensors."
 
 
@@ -40,12 +47,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ss4d.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     form = argparse.RawDescriptionHelpFormatter
-    for name in SECTIONS:
+    for name in TASKS:
         command = commands.add_parser(name, help=f"train {name}", description=TRAIN, formatter_class=form)
         command.add_argument("--config", required=True, metavar="SIZE", help="tiny, small, full or a JSON file")
         command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set to train on")
         command.add_argument("--val", type=Path, metavar="DIR", help="data set to validate on")
         command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+        command.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT)
         command.add_argument("--steps", type=int, help="train.steps, if not the configuration's")
         command.add_argument("--minutes", type=float, help="stop after about so long, with a checkpoint")
         command.add_argument("--resume", action="store_true", help="go on with the run in RUN")
@@ -56,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=help)
         _add_backend(command)
     command = commands.add_parser("evaluate", help="the figures of acceptance", description=EVALUATE)
-    command.add_argument("what", choices=tuple(SECTIONS))
+    command.add_argument("what", choices=tuple(GATES))
     command.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="folder that export wrote")
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set to measure on")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="figures.json and sheets")
@@ -66,8 +74,14 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("run", type=Path, metavar="RUN")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
     command.add_argument("--precision", choices=("float32", "half", "stored-half"), default="float32", help=PRECISION)
+    command = commands.add_parser("assemble", help="a checkpoint that the pipeline runs", description=ASSEMBLE)
+    command.add_argument("--autoencoders", type=Path, required=True, metavar="DIR", help="folder that export wrote")
+    command.add_argument("--structure-flow", type=Path, required=True, metavar="RUN")
+    command.add_argument("--latent-flow", type=Path, required=True, metavar="RUN")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR")
+    command.add_argument("--precision", choices=("float32", "half", "stored-half"), default="float32", help=PRECISION)
     options = parser.parse_args(arguments)
-    actions: dict[str, Any] = {"evaluate": _evaluate, "export": _export}
+    actions: dict[str, Any] = {"evaluate": _evaluate, "export": _export, "assemble": _assemble}
     try:
         actions.get(options.command, _train)(options)
     except FormatError as error:
@@ -99,14 +113,22 @@ def _train(options: argparse.Namespace) -> None:
     backend = _backend(options, int(os.environ.get("LOCAL_RANK", 0)))
     changes = list(options.set) + ([f"train.steps={options.steps}"] if options.steps else [])
     section = read_training(options.config, options.command, changes)
+    place = torch.device(options.data_device) if options.data_device else backend.device
+    store = Store.read(options.data, place, parts=TASKS[options.command].parts)
+    validation = None
+    if options.val and not world.rank:
+        validation = Store.read(options.val, place, parts=TASKS[options.command].validation_parts)
     task: Task
     if options.command == "structure_vae":
         task = StructureVAE(section, backend)
-    else:
+    elif options.command == "latent_vae":
         task = LatentVAE(section, backend, options.lpips_weights)
-    place = torch.device(options.data_device) if options.data_device else backend.device
-    store = Store.read(options.data, place, parts=task.parts)
-    validation = Store.read(options.val, place, parts=task.parts) if options.val and not world.rank else None
+    elif options.command == "structure_flow":
+        if options.val and options.checkpoint is None:
+            raise FormatError("--checkpoint", "the folder of the structure decoder, for validation", "none")
+        task = StructureFlow(section, backend, store, options.checkpoint)
+    else:
+        task = LatentFlow(section, backend, store, options.checkpoint)
     run = Options(options.accumulate, options.minutes, options.resume, options.tensorboard)
     if world.size > 1:
         dist.init_process_group("nccl" if backend.device.type == "cuda" else "gloo")
@@ -132,6 +154,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     for path in export(options.run, options.out, options.precision):
         sys.stdout.write(f"{path}\n")
+
+
+def _assemble(options: argparse.Namespace) -> None:
+    runs = (options.structure_flow, options.latent_flow)
+    sys.stdout.write(f"{assemble(options.autoencoders, *runs, options.out, options.precision)}\n")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,15 @@ CLASSES = {
     "structure_decoder": "SparseStructureDecoder",
     "latent_encoder": "SLatEncoder",
     "gaussian_decoder": "SLatGaussianDecoder",
+    "image_encoder": "SmallImageEncoder",
+    "structure_flow": "SparseStructureFlow4DModel",
+    "latent_flow": "SLatFlow4DModel",
 }
 SECTIONS = {
     "structure_vae": ("structure_encoder", "structure_decoder"),
     "latent_vae": ("latent_encoder", "gaussian_decoder"),
+    "structure_flow": ("image_encoder", "structure_flow"),
+    "latent_flow": ("latent_flow",),
 }
 
 
@@ -84,7 +89,7 @@ class Section:
     """One network family of a configuration.
 
     Attributes:
-        name: "structure_vae" or "latent_vae".
+        name: one of `SECTIONS`.
         resolution: voxels along each side of the grid, of the data section.
         networks: name -> arguments.
         train: how.
@@ -120,6 +125,11 @@ def parse_section(name: str, data: Any, resolution: int, where: str) -> Section:
         raise FormatError(f"{where}.networks", f"{list(SECTIONS[name])}", f"{list(data['networks'])}")
     train = strict(TrainSettings, data["train"], f"{where}.train")
     return Section(name, resolution, data["networks"], train, data["loss"])
+
+
+def with_half(name: str, args: Mapping[str, Any], half: bool) -> dict[str, Any]:
+    """A network's arguments with use_fp16, where it has that: the image encoder is always float32."""
+    return dict(args) if name == "image_encoder" else {**args, "use_fp16": half}
 
 
 def change(section: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bench4d.files import read_json, sha256_file
 from ..checkpoint import NETWORKS, Model, save_model
 from ..loading import load_strictly, read_tensors
 from . import state
-from .config import CLASSES, SECTIONS
+from .config import CLASSES, SECTIONS, with_half
 
 Precision = Literal["float32", "half", "stored-half"]
 
@@ -31,8 +31,8 @@ def export(run: Path, folder: Path, precision: Precision = "float32") -> list[Pa
     tensors = read_tensors(path / "average.safetensors")
     files = []
     for name in SECTIONS[section["name"]]:
-        args = {**section["networks"][name], "use_fp16": precision == "half"}
-        stored = args | {"use_fp16": precision != "float32"}
+        args = with_half(name, section["networks"][name], precision == "half")
+        stored = with_half(name, args, precision != "float32")
         network = NETWORKS[CLASSES[name]].from_args(stored)  # type: ignore[attr-defined]
         own = {key.removeprefix(f"{name}."): x for key, x in tensors.items() if key.startswith(f"{name}.")}
         load_strictly(network, own, path / "average.safetensors")
@@ -45,10 +45,16 @@ def read_networks(folder: Path, section: str, device: torch.device) -> tuple[nn.
     """The networks of an exported family, strictly, in evaluation mode; and the sha256 of each file of weights."""
     networks, hashes = nn.ModuleDict(), {}
     for name in SECTIONS[section]:
-        data, file = read_json(folder / f"{name}.json"), folder / f"{name}.safetensors"
-        if not isinstance(data, dict) or data.get("name") != CLASSES[name] or "args" not in data:
-            raise FormatError(folder / f"{name}.json", f'"name": "{CLASSES[name]}" and "args"', f"{data!r:.80}")
-        network = NETWORKS[CLASSES[name]].from_args(data["args"])  # type: ignore[attr-defined]
-        load_strictly(network, read_tensors(file), file)
-        networks[name], hashes[name] = network.eval().requires_grad_(False).to(device), sha256_file(file)
+        networks[name], hashes[name] = read_network(folder, name, device)
     return networks, hashes
+
+
+def read_network(folder: Path, name: str, device: torch.device) -> tuple[nn.Module, str]:
+    """One exported network, strictly, in evaluation mode; and the sha256 of its file of weights."""
+    described, file = folder / f"{name}.json", folder / f"{name}.safetensors"
+    data = read_json(described)
+    if not isinstance(data, dict) or data.get("name") != CLASSES[name] or "args" not in data:
+        raise FormatError(described, f'"name": "{CLASSES[name]}" and "args"', f"{data!r:.80}")
+    network = NETWORKS[CLASSES[name]].from_args(data["args"])  # type: ignore[attr-defined]
+    load_strictly(network, read_tensors(file), file)
+    return network.eval().requires_grad_(False).to(device), sha256_file(file)

@@ -24,7 +24,7 @@ from ..sparse_transformer import SparseTransformerBlock
 from . import losses
 from .config import Section
 from .lpips import Perceptual, find_weights
-from .pictures import sheet, spread
+from .pictures import picture_sheet
 from .task import Backend, Draws, Rasteriser, build_networks, check_store, moved
 
 WINDOW = 16  # frames at a time in validation
@@ -78,6 +78,7 @@ class LatentVAE:
     """See `Task`."""
 
     parts: tuple[str, ...] = ("voxels", "features", "views")
+    validation_parts: tuple[str, ...] = parts
 
     def __init__(self, section: Section, backend: Backend, lpips_weights: Path | None = None) -> None:
         self.section, self.backend = section, backend
@@ -240,10 +241,5 @@ def comparison(
     networks: nn.ModuleDict, store: Store, clips: Sequence[int], rasteriser: Rasteriser
 ) -> UInt8[np.ndarray, "H W 3"]:
     """A row a clip: truth and reconstruction of a few frames by their first cameras."""
-    views = store.tensors["views"].shape[1]
-    rows = []
-    for clip in clips:
-        truth, found = next(iter(reconstruct(networks, store, [clip], rasteriser)))
-        pairs = [image for k in spread(len(truth) // views) for image in (truth[k * views], found[k * views])]
-        rows.append([(255 * image).permute(1, 2, 0).cpu().numpy().astype(np.uint8) for image in pairs])
-    return sheet(rows)
+    parts = (next(iter(reconstruct(networks, store, [clip], rasteriser))) for clip in clips)
+    return picture_sheet(parts, store.tensors["views"].shape[1])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
 
 GAP = 2  # pixels between pictures
 SHOWN = 4  # frames of a clip
@@ -50,3 +53,25 @@ def compare_voxels(
                 picture = (1 - share) * picture + share * np.array(color)
         pictures.append(picture.round().astype(np.uint8).repeat(zoom, axis=0).repeat(zoom, axis=1))
     return pictures[0], pictures[1]
+
+
+def voxel_sheet(
+    clips: Iterable[tuple[Float[Tensor, "F 1 R R R"], Float[Tensor, "F 1 R R R"]]],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A row a clip, of its occupancy and logits: a few frames of both, see `compare_voxels`."""
+    rows = []
+    for truth, logits in clips:
+        true, found = ((grid[:, 0] > 0).cpu().numpy() for grid in (truth, logits))
+        rows.append([picture for k in spread(len(true)) for picture in compare_voxels(true[k], found[k])])
+    return sheet(rows)
+
+
+def picture_sheet(
+    clips: Iterable[tuple[Float[Tensor, "P 3 S S"], Float[Tensor, "P 3 S S"]]], views: int
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A row a clip, of its true and found pictures, frame by frame and view by view: a few frames by the first view."""
+    rows = []
+    for truth, found in clips:
+        pairs = [image for k in spread(len(truth) // views) for image in (truth[k * views], found[k * views])]
+        rows.append([(255 * image).permute(1, 2, 0).cpu().numpy().astype(np.uint8) for image in pairs])
+    return sheet(rows)

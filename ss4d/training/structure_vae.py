@@ -14,7 +14,7 @@ from ..data.config import strict
 from ..data.store import Batch, Store
 from . import losses
 from .config import Section
-from .pictures import compare_voxels, sheet, spread
+from .pictures import voxel_sheet
 from .task import Backend, Draws, build_networks, check_store
 
 CHUNK = 64  # frames at a time in validation
@@ -32,6 +32,7 @@ class StructureVAE:
     """See `Task`."""
 
     parts: tuple[str, ...] = ("voxels",)
+    validation_parts: tuple[str, ...] = parts
 
     def __init__(self, section: Section, backend: Backend) -> None:
         self.section, self.backend = section, backend
@@ -79,9 +80,5 @@ def reconstruct(
 
 
 def comparison(networks: nn.ModuleDict, store: Store, clips: Sequence[int]) -> UInt8[np.ndarray, "H W 3"]:
-    """A row a clip: truth and reconstruction of a few frames, seen from the front; see `compare_voxels`."""
-    rows = []
-    for truth, logits in reconstruct(networks, store, clips):
-        true, found = ((grid[:, 0] > 0).cpu().numpy() for grid in (truth, logits))
-        rows.append([picture for k in spread(len(true)) for picture in compare_voxels(true[k], found[k])])
-    return sheet(rows)
+    """A row a clip: truth and reconstruction of a few frames, seen from the front."""
+    return voxel_sheet(reconstruct(networks, store, clips))

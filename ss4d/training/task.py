@@ -19,7 +19,7 @@ from bench4d.errors import FormatError
 from ..attention import Kernel
 from ..checkpoint import NETWORKS
 from ..data.store import Batch, Store
-from .config import CLASSES, Section
+from .config import CLASSES, Section, with_half
 
 Precision = Literal["float32", "bfloat16"]
 Rasteriser = Literal["torch", "cuda"]
@@ -68,9 +68,13 @@ class Draws:
         parts = zip(shapes, self.generators, strict=True)
         return torch.cat([torch.randn(tuple(shape), generator=g, device=self.device) for shape, g in parts])
 
+    def uniform(self, count: int) -> Float32[Tensor, "rows*count"]:
+        """`count` numbers in [0, 1) a row."""
+        return torch.cat([torch.rand(count, generator=g, device=self.device) for g in self.generators])
+
     def coin(self, count: int) -> Bool[Tensor, "rows*count"]:
         """`count` fair coins a row."""
-        return torch.cat([torch.rand(count, generator=g, device=self.device) for g in self.generators]) < 0.5
+        return self.uniform(count) < 0.5
 
 
 class Task(Protocol):
@@ -79,13 +83,14 @@ class Task(Protocol):
     Attributes:
         section: its configuration.
         networks: what is trained, by name.
-        parts: tensors of a data set that it needs.
+        parts, validation_parts: tensors of a data set that training and validation need.
         weights: of the terms of the loss.
     """
 
     section: Section
     networks: nn.ModuleDict
     parts: tuple[str, ...]
+    validation_parts: tuple[str, ...]
     weights: Mapping[str, float]
 
     def check(self, store: Store) -> None:
@@ -111,7 +116,7 @@ def build_networks(section: Section) -> nn.ModuleDict:
         torch.manual_seed(section.train.seed)
         for name, args in section.networks.items():
             kind = NETWORKS[CLASSES[name]]
-            networks[name] = kind.from_args({**args, "use_fp16": False})  # type: ignore[attr-defined]
+            networks[name] = kind.from_args(with_half(name, args, False))  # type: ignore[attr-defined]
     return networks
 
 

@@ -283,13 +283,14 @@ def test_encoded_data_sets(folder: Path, checkpoint: Path, tmp_path: Path) -> No
 
 
 def test_frames_may_be_encoded_in_groups(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
-    ask = ["--data", folder, "--checkpoint", checkpoint, "--out", tmp_path, "--frames", 2]
+    ask = ["--data", folder, "--checkpoint", checkpoint, "--out", tmp_path, "--frames", 2, "--views"]
     assert main(["encode", *map(str, ask)]) == 0
     whole, parts = encode(folder, checkpoint, tmp_path / "whole"), read_json(tmp_path / "index.json")
     assert parts["made_from"]["n_frames"] == 2 and whole["made_from"]["n_frames"] is None
     one, other = Store.read(tmp_path), Store.read(tmp_path / "whole")
     assert torch.equal(one.tensors["structure_latents"], other.tensors["structure_latents"])
     assert not torch.equal(one.tensors["latents"], other.tensors["latents"])  # windows of time end elsewhere
+    assert "views" not in other.tensors and torch.equal(one.tensors["views"], Store.read(folder).tensors["views"])
 
 
 def test_checkpoints_lacking_an_encoder_are_refused(folder: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -270,9 +270,9 @@ def test_gradients_are_clipped_at_a_percentile() -> None:
 def test_full_configuration_has_the_released_sizes() -> None:
     expected = {"structure_encoder": 59298192, "structure_decoder": 73671201}
     expected |= {"latent_encoder": 85817104, "gaussian_decoder": 85369024}
-    for section, names in SECTIONS.items():
+    for section in ("structure_vae", "latent_vae"):
         networks = read_training("full", section).networks
-        for name in names:
+        for name in SECTIONS[section]:
             with torch.device("meta"):
                 network = NETWORKS[CLASSES[name]].from_args({**networks[name], "use_fp16": False})
             assert sum(parameter.numel() for parameter in network.parameters()) == expected[name]

@@ -1,0 +1,85 @@
+"""Trained autoencoders and flows -> one checkpoint that `ss4d.pipeline` runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bench4d.errors import FormatError
+from bench4d.files import atomic, read_json, sha256_file
+
+from ..checkpoint import SamplerSettings, write_pipeline
+from ..data.config import strict
+from ..loading import read_tensors
+from ..structure_vae import SparseStructureDecoder, SparseStructureEncoder
+from . import state
+from .export import Precision, export, read_network
+from .flow import FlowLoss
+from .structure_flow import fold_scale
+
+ROLES = {
+    "sparse_structure_flow_model": "structure_flow",
+    "sparse_structure_decoder": "structure_decoder",
+    "slat_flow_model": "latent_flow",
+    "slat_decoder_gs": "gaussian_decoder",
+}
+COPIED = ("latent_encoder", "gaussian_decoder")
+FOLDED = ("structure_encoder", "structure_decoder")
+CHANGED = ("input_layer.", "out_layer.")  # float32 in files of every precision
+
+
+def assemble(
+    autoencoders: Path, structure_run: Path, latent_run: Path, out: Path, precision: Precision = "float32"
+) -> Path:
+    """Write the checkpoint and return its pipeline.json.
+
+    Args:
+        autoencoders: folder that `export` wrote; its files keep their precision. The scale by which stage 1's latents
+            were divided in training goes into the structure autoencoder, see `fold_scale`.
+        structure_run, latent_run: of the flows; their moving averages, in `precision` (see `export`).
+    """
+    structure, structure_sampler = _run(structure_run, "structure_flow")
+    latent, latent_sampler = _run(latent_run, "latent_flow")
+    export(structure_run, out, precision)
+    export(latent_run, out, precision)
+    wanted = read_json(state.latest(latent_run) / "state.json")["section"]["networks"]["image_encoder"]["sha256"]
+    if (found := sha256_file(out / "image_encoder.safetensors")) != wanted:
+        next_step = "Train latent_flow with the image encoder that the last checkpoint of structure_flow exports."
+        raise FormatError(structure_run, f"the image encoder of {latent_run}, sha256 {wanted}", found, next_step)
+    for name in COPIED:
+        for suffix in (".json", ".safetensors"):
+            with atomic(out / f"{name}{suffix}") as temporary:
+                shutil.copyfile(autoencoders / f"{name}{suffix}", temporary)
+    _fold(autoencoders, out, structure["normalisation.std"])
+    normalisation = {key: latent[f"normalisation.{key}"].tolist() for key in ("mean", "std")}
+    write_pipeline(out, ROLES, (structure_sampler, latent_sampler), normalisation, "image_encoder")
+    return out / "pipeline.json"
+
+
+def _run(run: Path, name: str) -> tuple[dict[str, Tensor], SamplerSettings]:
+    """The averaged weights of a flow's run, and the sampler it was validated with."""
+    path = state.latest(run)
+    section: dict[str, Any] = read_json(path / "state.json")["section"]
+    if section["name"] != name:
+        raise FormatError(run, f"a run of {name}", f"one of {section['name']}")
+    return read_tensors(path / "average.safetensors"), strict(FlowLoss, section["loss"], f"{run}: loss").sampler
+
+
+def _fold(autoencoders: Path, out: Path, std: Tensor) -> None:
+    """The structure autoencoder for latents divided by `std`."""
+    networks = {name: read_network(autoencoders, name, torch.device("cpu"))[0] for name in FOLDED}
+    encoder = cast(SparseStructureEncoder, networks["structure_encoder"])
+    decoder = cast(SparseStructureDecoder, networks["structure_decoder"])
+    fold_scale(encoder, decoder, std)
+    for name, network in networks.items():
+        tensors, changed = read_tensors(autoencoders / f"{name}.safetensors"), network.state_dict()
+        tensors |= {key: changed[key].contiguous() for key in tensors if key.startswith(CHANGED)}
+        with atomic(out / f"{name}.safetensors") as temporary:
+            save_file(tensors, temporary)
+        with atomic(out / f"{name}.json") as temporary:
+            shutil.copyfile(autoencoders / f"{name}.json", temporary)
