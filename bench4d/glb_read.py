@@ -138,9 +138,11 @@ def read_glb(path: Path, vertex_colors: Literal["linear", "srgb"] = "linear", re
         raise gltf.error(
             "one textured material for everything, or none", f"{len(materials)}", "Bake one texture atlas."
         )
-    starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
+    ends = np.cumsum([len(part.vertices) for part in parts])
     vertices = np.concatenate([part.vertices for part in parts])
-    faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)]).astype(np.int32)
+    faces = np.concatenate(
+        [part.faces + end - len(part.vertices) for part, end in zip(parts, ends, strict=True)]
+    ).astype(np.int32)
     surface = np.concatenate([part.surface for part in parts])
     (material,) = materials
     texture = _read_texture(gltf, material, surface) if material else None

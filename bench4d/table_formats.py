@@ -116,8 +116,10 @@ def to_latex(table: Table) -> str:
     for title, chosen in table.blocks:
         lines += ["", f"% {_plain(title)}", r"\begin{tabular}{l" + "r" * len(chosen) + "}", r"\toprule"]
         lines += ["method & " + " & ".join(_tex_title(table.columns[k]) for k in chosen) + r" \\", r"\midrule"]
-        for before, row in zip([None, *table.rows], table.rows, strict=False):
-            lines += [r"\midrule"] if before and before.ranked and not row.ranked else []
+        ranked_before = False
+        for row in table.rows:
+            lines += [r"\midrule"] if ranked_before and not row.ranked else []
+            ranked_before = row.ranked
             cells = [_tex_cell(row.cells[k], decimals(table, k)) for k in chosen]
             lines.append(f"{_tex(row.method.id)} & " + " & ".join(cells) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}"]

@@ -107,7 +107,8 @@ def to_device(arrays: Sequence[np.ndarray], where: torch.device) -> list[Tensor]
     """Small arrays on a device, of their types and shapes: one copy, for which nobody waits."""
     ends = list(accumulate(-(-array.nbytes // 16) * 16 for array in arrays))
     packed = torch.empty(ends[-1], dtype=torch.uint8, pin_memory=where.type == "cuda")
-    parts = [slice(start, start + array.nbytes) for start, array in zip([0, *ends], arrays, strict=False)]
+    starts = [0, *ends[:-1]]
+    parts = [slice(start, start + array.nbytes) for start, array in zip(starts, arrays, strict=True)]
     for part, array in zip(parts, arrays, strict=True):
         packed.numpy()[part] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     moved = packed.to(where, non_blocking=True)

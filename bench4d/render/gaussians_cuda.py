@@ -117,7 +117,14 @@ def rasterise(
     views = camera_to_world.shape[1]
     if not (frames and views and count):
         return means.new_zeros(frames, views, height, width, 4)
-    for name, tensor in zip(Batch.__annotations__, (means, scales, quaternions, opacities, colors), strict=False):
+    floats = {
+        "means": means,
+        "scales": scales,
+        "quaternions": quaternions,
+        "opacities": opacities,
+        "colors": colors,
+    }
+    for name, tensor in floats.items():
         if tensor.dtype != torch.float32:
             raise FormatError(f"rasterise: {name}", "float32", str(tensor.dtype), "gaussians_torch takes any type.")
     if count < WARP:

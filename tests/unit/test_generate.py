@@ -185,6 +185,8 @@ def daemon(path):
 @linux_only
 @pytest.mark.parametrize("then", ["", "    time.sleep(600)\n"], ids=["ends", "hangs"])
 def test_a_daemon_that_left_its_session_is_found_and_ended(tmp_path, then):
+    tmp_path = tmp_path / ("a_long_name" * 15)  # its command is named whole all the same
+    tmp_path.mkdir()
     wait = f"    while not os.path.exists({str(tmp_path / 'pid')!r}): time.sleep(0.01)\n"
     program = DAEMON + EACH + f"    daemon({str(tmp_path / 'pid')!r})\n" + wait + then + DONE
     record = run(tmp_path, program, clips=("a",), seconds=1)["a"]

@@ -208,7 +208,7 @@ def send(process, number, members):
 
 def command_line(pid):
     with contextlib.suppress(OSError), open("/proc/%d/cmdline" % pid, "rb") as file:
-        return file.read(100).replace(b"\0", b" ").decode("utf-8", "replace").strip() or "(no command line)"
+        return file.read(4096).replace(b"\0", b" ").decode("utf-8", "replace").strip() or "(no command line)"
     return "process %d" % pid
 
 
