@@ -34,8 +34,8 @@ Score = Callable[..., Any]
 #     frame      every picture alone: n = V T, view by view
 #     view       a view's T frames: n = V (one view alone gives n = 1)
 #     time       a moment's V views, in the order of the protocol: n = T
-#     diagonal   moment by moment through the views: with m = max(V, T), picture k is of view k V // m at frame k T // m,
-#                for k < m (V = T gives the diagonal of the matrix of pictures): n = 1
+#     diagonal   moment by moment through the views: with m = max(V, T), picture k < m is of view k V // m at frame
+#                k T // m (V = T gives the diagonal of the matrix of pictures): n = 1
 #     raster     all pictures of the clip, view by view, every other view backwards: n = 1
 Films = Literal["frame", "view", "time", "diagonal", "raster"]
 
