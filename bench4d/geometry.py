@@ -14,7 +14,8 @@ from .asset_io import read_asset
 from .clip import MAX_FRAMES
 from .errors import FormatError
 from .files import inside, natural
-from .glb_read import GLTF_FROM_WORLD, read_glb
+from .glb_read import read_glb
+from .gltf_file import GLTF_FROM_WORLD
 from .obj import read_obj
 from .ply import holds_gaussians, read_gaussians, read_mesh
 from .similarity import transformed

@@ -1,4 +1,4 @@
-"""GLB files (binary glTF 2.0): export of a mesh or of a sequence of fixed topology; import and axes: `glb_read.py`.
+"""GLB files (binary glTF 2.0): export of a mesh or of a sequence of fixed topology; import: `glb_read.py`.
 
 Our colours are emitted sRGB, so materials are unlit (KHR_materials_unlit). A glTF vertex colour is linear by the
 standard; it is written so, in 16 bits, from which the 8-bit sRGB value comes back exactly. Textures are sRGB in both.
@@ -21,7 +21,9 @@ from PIL import Image
 from .asset import Mesh
 from .errors import FormatError
 from .files import atomic
-from .glb_read import BIN_CHUNK, COMPONENTS, GLTF_FROM_WORLD, JSON_CHUNK, MAGIC, linear_from_srgb, read_glb
+from .glb_read import read_glb
+from .gltf_file import BIN_CHUNK, COMPONENTS, GLTF_FROM_WORLD, JSON_CHUNK, MAGIC
+from .gltf_surface import linear_from_srgb
 
 __all__ = ["read_glb", "write_glb", "write_glb_sequence"]
 

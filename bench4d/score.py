@@ -1,7 +1,7 @@
 """The score stage: one job per method and seed. Rendered frames and geometry in, result rows out.
 
-Metrics are passed in (this package does not know them). Every network is loaded once. One clip, one view at a time is
-in memory.
+Metrics are passed in (this package does not know them). Two clips are in memory at a time: the one that is
+scored, and the next one, which a thread decodes.
 """
 
 from __future__ import annotations
@@ -20,102 +20,60 @@ from . import __version__
 from .asset import Asset4D, Frame, Gaussians, Mesh
 from .asset_io import read_asset
 from .benchmark import Benchmark
-from .errors import FormatError
 from .files import read_json, sha256_file
-from .frames import read_view
 from .method import ROOT, Method
-from .metric import Metric, MetricUnavailable, Score, View
+from .metric_loading import Loaded
+from .pictures import ahead, indices, read_pictures
+from .scoring_engine import Cell, Engine, Pair, call, cell_of, empty
 from .similarity import transformed
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A metric of the protocol, ready to run: `score` is None when it cannot run here, and `reason` says why."""
-
-    metric: Metric
-    stride: int
-    options: dict[str, Any]
-    score: Score | None
-    reason: str
-    weights_sha256: str
-    device: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One value to become a row: the per-frame values it is the mean of, or why there are none."""
-
-    view: str | None
-    value: float
-    status: str
-    reason: str
-    frames: dict[int, float]
-
-
-def load_metrics(
-    benchmark: Benchmark, metrics: Mapping[str, Metric], weights: Mapping[str, dict[str, Any]]
-) -> list[Loaded]:
-    """The protocol's metrics. `weights`: id -> {"path", "sha256"} or {"reason"} if it could not be had."""
-    loaded = []
-    for entry in benchmark.data["metrics"]:
-        if entry["id"] not in metrics:
-            raise FormatError(benchmark.path, f"metrics among {sorted(metrics)}", entry["id"])
-        loaded.append(load_metric(metrics[entry["id"]], weights, entry["stride"], entry.get("options", {})))
-    return loaded
-
-
-def load_metric(
-    metric: Metric, weights: Mapping[str, dict[str, Any]], stride: int = 1, options: Mapping[str, Any] | None = None
-) -> Loaded:
-    """One metric, with its networks in memory. Arguments as in `load_metrics`."""
-    missing = [f"{w}: {weights[w]['reason']}" for w in metric.weights if "path" not in weights[w]]
-    score = None if missing else metric.load({w: Path(weights[w]["path"]) for w in metric.weights})
-    sums = "+".join(weights[w].get("sha256", "") for w in metric.weights)
-    device = _device() if metric.weights else "cpu"
-    return Loaded(metric, stride, dict(options or {}), score, "; ".join(missing), sums, device)
-
-
-def _device() -> str:
-    """Where metrics with a network run: they take the first GPU that they see."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-
-
 def score_clip(
-    benchmark: Benchmark, clip: str, folder: Path, truth: Path, loaded: Sequence[Loaded]
+    benchmark: Benchmark,
+    clip: str,
+    folder: Path,
+    truth: Path,
+    loaded: Sequence[Loaded],
+    engine: Engine,
+    pair: Pair | None,
 ) -> Iterator[tuple[Loaded, Cell]]:
-    """Every metric of one clip, one cell per view for metrics of images."""
+    """Every metric of clips, one cell a view for metrics of pictures; metrics of sets take note of the clip.
+
+    `pair`: its pictures (`read_pair`).
+    """
     render = read_json(folder / "frames" / "render.json")
-    for item in loaded:
-        views: list[str | None] = list(benchmark.views) if item.metric.needs == "frames" else [None]
-        if render["status"] != "ok":
-            yield from ((item, Cell(v, np.nan, "failed", render["reason"], {})) for v in views)
+    failed = render["status"] != "ok"
+    for item in (i for i in loaded if not i.is_set):
+        views: list[str | None] = list(benchmark.views) if item.metric.needs in ("frames", "features") else [None]
+        if failed:
+            yield from ((item, empty(v, "failed", render["reason"])) for v in views)
         elif item.score is None:
-            yield from ((item, Cell(v, np.nan, "not-run", item.reason, {})) for v in views)
-    runnable = [item for item in loaded if item.score is not None] if render["status"] == "ok" else []
-    yield from _score_images(benchmark, folder, truth, [i for i in runnable if i.metric.needs == "frames"])
+            yield from ((item, empty(v, "not-run", item.reason)) for v in views)
+    if pair is not None:
+        yield from engine.score(pair)
+    runnable = [item for item in loaded if item.score is not None and not failed]
     yield from _score_geometry(benchmark, folder, truth, [i for i in runnable if i.metric.needs == "geometry"])
     record = read_json(folder / "generate.json")
     for item in (i for i in runnable if i.metric.needs == "record"):
-        yield item, _cell(None, [], partial(_number, item, record))
+        yield item, cell_of(None, [], partial(_number, item, record))
 
 
-def _score_images(
-    benchmark: Benchmark, folder: Path, truth: Path, items: list[Loaded]
-) -> Iterator[tuple[Loaded, Cell]]:
-    count, size = len(benchmark.times), benchmark.data["size"]
-    for view in benchmark.views if items else []:
-        predicted = read_view(folder / "frames", view, count, size)
-        true = read_view(truth / "frames", view, count, size)
-        for item in items:
-            kept = range(0, count, item.stride)
-            run = partial(_run, item, every(predicted, kept), every(true, kept))
-            yield item, _cell(view, kept, run)
+def read_pair(
+    benchmark: Benchmark, clip: str, folder: Path, truth: Path, engine: Engine, threads: int = 1
+) -> Pair | None:
+    """The pictures of a clip that the engine's metrics look at; None if they look at none.
 
-
-def every(view: View, kept: range) -> View:
-    return View(view.rgb[kept.start : kept.stop : kept.step], view.alpha[kept.start : kept.stop : kept.step])
+    Of a clip that has failed, sets see the truth alone.
+    """
+    failed = read_json(folder / "frames" / "render.json")["status"] != "ok"
+    if not (engine.set_items if failed else engine.looks):
+        return None
+    form = benchmark.views, len(benchmark.times), benchmark.data["size"], threads
+    predicted = None if failed else read_pictures(folder / "frames", *form)
+    true = read_pictures(truth / "frames", *form)
+    prompt = next(entry.get("prompt") for entry in benchmark.data["clips"] if entry["id"] == clip)
+    total = true.sha256 if engine.of_features else ""
+    return Pair(clip, predicted, true, tuple(benchmark.views), indices(benchmark.group_of), prompt, total)
 
 
 def _score_geometry(
@@ -128,7 +86,7 @@ def _score_geometry(
     if not given or read_asset(folder / "asset").kind == "views":
         reason = "the method makes images, not geometry"
     if reason:
-        yield from ((item, Cell(None, np.nan, "not-run", reason, {})) for item in items)
+        yield from ((item, empty(None, "not-run", reason)) for item in items)
         return
     asset = read_asset(folder / "asset")
     matrix = np.array(read_json(folder / "aligned.json")["matrix"])
@@ -138,12 +96,7 @@ def _score_geometry(
         kept = range(0, len(benchmark.times), item.stride)
         times = [float(benchmark.times[k]) for k in kept]
         predicted, true = AtTimes(asset, times, rule, matrix), AtTimes(true_asset, times, "refuse", np.eye(4))
-        yield item, _cell(None, kept, partial(_run, item, predicted, true))
-
-
-def _run(item: Loaded, predicted: Any, truth: Any) -> Float64[np.ndarray, " T"]:
-    assert item.score is not None
-    return np.asarray(item.score(predicted, truth, **item.options), np.float64)
+        yield item, cell_of(None, kept, partial(call, item, predicted, true))
 
 
 def _number(item: Loaded, record: dict[str, Any]) -> Float64[np.ndarray, " 1"]:
@@ -170,18 +123,6 @@ class AtTimes(Sequence[Frame]):
         return transformed(cast(Mesh | Gaussians, frame), self.matrix)
 
 
-def _cell(view: str | None, kept: Sequence[int], run: Callable[[], Float64[np.ndarray, " T"]]) -> Cell:
-    try:
-        values = np.asarray(run(), np.float64)
-    except MetricUnavailable as reason:
-        return Cell(view, np.nan, "not-run", str(reason), {})
-    finite = np.isfinite(values)
-    if np.isinf(values).any() or not finite.any():
-        raise FormatError("metric", "finite values (or MetricUnavailable with a reason)", f"{values}")
-    frames = {k: float(v) for k, v in zip(kept, values, strict=True) if np.isfinite(v)} if len(kept) else {}
-    return Cell(view, float(values[finite].mean()), "ok", "", frames)
-
-
 def score_method(
     benchmark: Benchmark,
     method: Method,
@@ -190,9 +131,16 @@ def score_method(
     truth: Path,
     loaded: Sequence[Loaded],
     progress: Callable[[str], None],
+    threads: int = 1,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows and per-frame rows of one method and seed. `root`: results/<benchmark>/<method>/seed<k>."""
-    rows, frame_rows = [], []
+    """Rows and per-frame rows of one method and seed.
+
+    Args:
+        root: results/<benchmark>/<method>/seed<k>.
+        truth: results/<benchmark>/truth; its vectors are kept in the folder features/ beside it.
+        progress: is told of every clip before it is scored.
+        threads: for decoding and for metrics without networks; values do not depend on it.
+    """
     common = {
         "benchmark": benchmark.id,
         "benchmark_version": benchmark.version,
@@ -205,41 +153,66 @@ def score_method(
         "seed": seed,
         "code_version": code_version(),
     }
-    for clip in benchmark.clips:
+    rows, frame_rows, about = [], [], dict[str, dict[str, Any]]()
+    engine = Engine(loaded, benchmark.data["background"], truth.parent / "features", threads)
+    read = lambda clip: read_pair(benchmark, clip, root / clip, truth / clip, engine, threads)  # noqa: E731
+    for clip, pair in ahead(benchmark.clips, read):
         progress(clip)
         aligned, made = read_json(root / clip / "aligned.json"), read_json(root / clip / "generate.json")
-        shared = common | {
+        about[clip] = {
             "alignment": aligned["alignment"],
             "object": benchmark.object_of[clip],
             "clip": clip,
             "asset_sha256": aligned["asset_sha256"],
             "truth_sha256": read_json(truth / clip / "frames" / "render.json")["asset_sha256"],
+            "status": aligned["status"],
         }
-        for item, cell in score_clip(benchmark, clip, root / clip, truth / clip, loaded):
-            rows.append(
-                shared
-                | {
-                    "view": cell.view,
-                    "metric": item.metric.id,
-                    "metric_version": item.metric.version,
-                    "metric_weights_sha256": item.weights_sha256,
-                    "value": cell.value,
-                    "status": cell.status,
-                    "reason": cell.reason,
-                    "n_frames": len(cell.frames),
-                    "device": made["device"] if item.metric.needs == "record" else item.device,
-                }
-            )
-            key = {
-                "benchmark": benchmark.id,
-                "method": method.id,
-                "seed": seed,
-                "clip": clip,
-                "view": cell.view,
-                "metric": item.metric.id,
-            }
-            frame_rows += [key | {"frame": k, "value": v} for k, v in cell.frames.items()]
+        for item, cell in score_clip(benchmark, clip, root / clip, truth / clip, loaded, engine, pair):
+            device = made["device"] if item.metric.needs == "record" else item.device
+            rows.append(_row(common, about[clip], item, cell, device))
+            frame_rows += _frame_rows(rows[-1], cell)
+        del pair
+    rows += [_row(common, _of_all(about), item, cell, item.device) for item, cell in _set_cells(engine, benchmark)]
     return rows, frame_rows
+
+
+def _set_cells(engine: Engine, benchmark: Benchmark) -> Iterator[tuple[Loaded, Cell]]:
+    yield from engine.set_cells()
+    for item in (i for i in engine.items if i.is_set and i.score is None):
+        yield from ((item, empty(group, "not-run", item.reason)) for group in indices(benchmark.group_of))
+
+
+def _row(common: Mapping[str, Any], clip: Mapping[str, Any], item: Loaded, cell: Cell, device: str) -> dict[str, Any]:
+    return (
+        dict(common)
+        | {key: clip[key] for key in ("alignment", "object", "clip", "asset_sha256", "truth_sha256")}
+        | {
+            "view": cell.view,
+            "metric": item.metric.id,
+            "metric_version": item.metric.version,
+            "metric_weights_sha256": item.weights_sha256,
+            "value": cell.value,
+            "status": cell.status,
+            "reason": cell.reason,
+            "n_frames": cell.n_frames,
+            "device": device,
+        }
+    )
+
+
+def _frame_rows(row: Mapping[str, Any], cell: Cell) -> list[dict[str, Any]]:
+    key = {name: row[name] for name in ("benchmark", "method", "seed", "clip", "view", "metric")}
+    return [key | {"frame": k, "value": v} for k, v in cell.frames.items()]
+
+
+def _of_all(about: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What a set's row says of its clips: no clip, the alignment of those that did not fail, hashes over all hashes."""
+    done = [clip for clip in about.values() if clip["status"] == "ok"] or list(about.values())
+    sums = {
+        name: hashlib.sha256("".join(f"{c['clip']}\0{c[name]}\n" for c in about.values()).encode()).hexdigest()
+        for name in ("asset_sha256", "truth_sha256")
+    }
+    return {"alignment": ", ".join(sorted({clip["alignment"] for clip in done})), "object": "", "clip": ""} | sums
 
 
 def code_version() -> str:

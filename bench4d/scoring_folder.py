@@ -22,15 +22,18 @@ import pandas as pd
 from .align import align_clip
 from .benchmark import Benchmark
 from .errors import FormatError
+from .features import Precision
 from .files import read_json, sha256_folder, write_json
 from .method import Method
 from .metric import Metric, View
+from .metric_loading import Loaded, Weights, load_metrics
 from .rendering import RENDERERS, Backend, render_method_clip, render_truth
 from .results import FRAME_ROW, ROW, frame_of, read_rows, write_rows
-from .score import Loaded, load_metrics, score_method
+from .score import score_method
 from .submission import Submission, collect, methods_of
 
 STDERR = 2  # its file descriptor
+PICTURES = ("frames", "features")  # what metrics with a value for each group of views need
 NO_ALPHA = "the renders have no alpha: give RGBA pictures, or rgb/ and alpha/"
 
 
@@ -93,16 +96,17 @@ def score_folder(
     work: Path,
     out: Path,
     metrics: Mapping[str, Metric],
-    weights: Mapping[str, dict[str, Any]],
+    weights: Weights,
     progress: Callable[[str], None],
     threads: int = 1,
     renderer: Backend = "cpu",
+    precision: Precision = "float32",
 ) -> Scored:
     """Align, render and score `submission`; `out` gets scores.parquet and frames.parquet of it and its references.
 
     Args:
         work: has the benchmark's clips and truth (`make_truth`), and scores.parquet if the workflow has run there.
-        metrics, weights: as for `bench4d.score.load_metrics`.
+        metrics, weights, precision: as for `bench4d.metric_loading.load_metrics`.
         progress: is told of each clip before it is rendered, and before it is scored.
     """
     references, notes = reference_rows(benchmark, work)
@@ -119,9 +123,9 @@ def score_folder(
             )
             write_json(out / clip / "aligned.json", aligned)
             render_method_clip(benchmark, out / clip, threads, renderer)
-    loaded = load_metrics(benchmark, metrics, weights)
+    loaded = load_metrics(benchmark, metrics, weights, precision)
     told = lambda clip: progress(f"score {clip}")  # noqa: E731
-    own, frames = score_method(benchmark, method, 0, out, work / "truth", loaded, told)
+    own, frames = score_method(benchmark, method, 0, out, work / "truth", loaded, told, threads)
     blind = {item.metric.id for item in loaded if opaque and looks_at_alpha(item)}
     own = [
         without_alpha(row) if (row["clip"], row["view"]) in opaque and row["metric"] in blind else row for row in own
@@ -177,8 +181,8 @@ def with_columns(benchmark: Benchmark, names: Sequence[str], metrics: Mapping[st
         raise FormatError("--metrics", f"ids among {scored}", f"{unknown}", "`bench4d explain ID` tells what one is.")
     groups = list(dict.fromkeys(view["group"] for view in reversed(benchmark.data["views"])))
     columns: list[dict[str, str]] = [
-        {"metric": name, "views": group} for group in groups for name in names if metrics[name].needs == "frames"
+        {"metric": name, "views": group} for group in groups for name in names if metrics[name].needs in PICTURES
     ]
-    columns += [{"metric": name} for name in names if metrics[name].needs != "frames"]
+    columns += [{"metric": name} for name in names if metrics[name].needs not in PICTURES]
     chosen = [entry for entry in benchmark.data["metrics"] if entry["id"] in names]
     return replace(benchmark, data=benchmark.data | {"table": columns, "metrics": chosen})

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 
 from .asset import Asset4D, Gaussians, Mesh
 from .cameras import orbit
 from .errors import FormatError
 from .geometry import SUFFIXES, read_geometry
-from .metric import MetricUnavailable, View
+from .metric_loading import Loaded
+from .pictures import Pictures, ahead
 from .render import composite
-from .renders import Color, has_pictures, read_images
-from .score import AtTimes, Loaded
+from .renders import Color, Shown, has_pictures, read_images
+from .score import AtTimes
+from .scoring_engine import Cell, Engine, Pair, call, cell_of, empty
 from .scoring_folder import NO_ALPHA, looks_at_alpha
 from .video import FILMS
 
@@ -37,6 +39,7 @@ PAIR_ROW = {
     "reason": "string",
     "n_frames": "int64",
 }
+SET = "(set)"  # instead of a path: a metric of all pairs together
 AZIMUTHS, ELEVATION, RADIUS, FOV_Y, SIZE = (0, 90, 180, 270), 15, 2, 40, 256  # how geometry is looked at
 
 
@@ -89,7 +92,8 @@ def score_pairs(
     fps: float,
     progress: Callable[[str], None],
 ) -> pd.DataFrame:
-    """A row for every item of `truth` and metric. What `folder` lacks, or has in another form, has failed.
+    """A row for every item of `truth` and metric, then one for every metric of a set. What `folder` lacks, or has in
+    another form, has failed.
 
     Args:
         background: of images with alpha, and of the renders of geometry; sRGB in [0, 1].
@@ -100,53 +104,114 @@ def score_pairs(
         step = f"{truth} has {', '.join(list(items)[:4])} ...: the same names must stand in both."
         raise FormatError(folder, f"items of {truth}", f"{list(mine)[:4]}", step)
     blind = {item.metric.id for item in loaded if looks_at_alpha(item)}
-    for key, true in items.items():
+    engine, of_pairs = Engine(loaded, background), [item for item in loaded if not item.is_set]
+    read = lambda key: _read(key, mine.get(key), items[key], folder, background, fps)  # noqa: E731
+    for key, found in ahead(items, read):
         progress(key)
+        reason = found.reason
         try:
-            if key not in mine:
-                raise FormatError(folder, f"an item {key}", "none")
-            if mine[key].kind != true.kind:
-                raise FormatError(mine[key].path, f"{true.kind}, as in {truth}", mine[key].kind)
-            score = _images if true.kind == "images" else _geometry
-            rows += [{"path": key} | row for row in score(mine[key].path, true.path, loaded, background, fps, blind)]
+            rows += [{"path": key} | row for row in _score(found, engine, of_pairs, blind)] if not reason else []
         except FormatError as error:
-            rows += [{"path": key} | _row(item, reason=str(error), status="failed") for item in loaded]
+            reason = str(error)
+        if reason:
+            rows += [{"path": key} | _row(item, empty(None, "failed", reason)) for item in of_pairs]
+        if reason and found.pair is not None:
+            list(engine.score(replace(found.pair, predicted=None)))  # sets alone
+        del found
+    cells = [*engine.set_cells(), *((i, empty(None, "not-run", i.reason)) for i in loaded if i.is_set and not i.score)]
+    rows += [{"path": SET} | _row(item, cell) for item, cell in cells]
     return pd.DataFrame(rows, columns=list(PAIR_ROW)).astype(PAIR_ROW)
 
 
-def _images(
-    path: Path, truth: Path, loaded: Sequence[Loaded], background: Color, fps: float, blind: set[str]
-) -> list[dict[str, Any]]:
-    mine, true = read_images(path, background), read_images(truth, background)
+@dataclass(frozen=True)
+class _Read:
+    """An item of both folders, read.
+
+    Attributes:
+        pair: its pictures; None if even the truth cannot be read. If `reason` is there, only the truth counts.
+        geometry: what metrics of geometry compare; None for images.
+        has_alpha: whether both have, for images.
+        reason: why the pair has failed, else "".
+    """
+
+    pair: Pair | None
+    geometry: tuple[AtTimes, AtTimes] | None = None
+    has_alpha: bool = True
+    reason: str = ""
+
+
+def _read(key: str, mine: Item | None, true: Item, folder: Path, background: Color, fps: float) -> _Read:
+    pair = None
+    try:
+        if true.kind == "images":
+            shown = read_images(true.path, background)
+            pair = _pair(key, Pictures(shown.view.rgb[None], shown.view.alpha[None]))
+            return _read_images(pair, shown, _found(key, mine, true, folder).path, background)
+        asset = _read_asset(true.path, fps)
+        times = [float(time) for time in asset.times]
+        pair = _pair(key, look_at(asset, times, background))
+        other = _read_asset(_found(key, mine, true, folder).path, fps)
+        geometry = AtTimes(other, times, "nearest", np.eye(4)), AtTimes(asset, times, "refuse", np.eye(4))
+        return _Read(replace(pair, predicted=look_at(other, times, background)), geometry)
+    except FormatError as error:
+        return _Read(pair, reason=str(error))
+
+
+def _pair(key: str, truth: Pictures) -> Pair:
+    return Pair(key, None, truth, (None,) * len(truth), {"": tuple(range(len(truth)))})
+
+
+def _found(key: str, mine: Item | None, true: Item, folder: Path) -> Item:
+    if mine is None:
+        raise FormatError(folder, f"an item {key}", "none")
+    if mine.kind != true.kind:
+        raise FormatError(mine.path, f"{true.kind}, as {true.path}", mine.kind)
+    return mine
+
+
+def _read_images(pair: Pair, true: Shown, path: Path, background: Color) -> _Read:
+    mine = read_images(path, background)
     if mine.view.rgb.shape != true.view.rgb.shape:
         (t, h, w, _), (tt, hh, ww, _) = mine.view.rgb.shape, true.view.rgb.shape
         raise FormatError(path, f"{tt} frames of {ww} x {hh}, as the truth has", f"{t} of {w} x {h}")
+    predicted = Pictures(mine.view.rgb[None], mine.view.alpha[None])
+    return _Read(replace(pair, predicted=predicted), None, mine.has_alpha and true.has_alpha)
+
+
+def _read_asset(path: Path, fps: float) -> Asset4D:
+    asset = read_geometry(path, fps)
+    if asset.kind == "views":
+        raise FormatError(path, "meshes or Gaussians", "images at cameras", "Compare the folders of its images.")
+    return asset
+
+
+def _score(found: _Read, engine: Engine, items: Sequence[Loaded], blind: set[str]) -> list[dict[str, Any]]:
+    """A row for each of `items`; sets are fed on the way."""
+    assert found.pair is not None
+    cells: dict[str, list[Cell]] = {}
+    if found.geometry is not None:  # first: a pair that fails here must not be in a set yet
+        for item in (i for i in items if i.metric.needs == "geometry" and i.score is not None):
+            cells[item.metric.id] = [cell_of(None, [], partial(call, item, *found.geometry))]
+    for item, cell in engine.score(found.pair):
+        cells.setdefault(item.metric.id, []).append(cell)
     rows = []
-    for item in loaded:
-        if item.metric.needs != "frames":
-            rows.append(_row(item, reason="images have no geometry"))
-        elif item.metric.id in blind and not (mine.has_alpha and true.has_alpha):
-            rows.append(_row(item, reason=NO_ALPHA))
-        else:
-            rows.append(_value(item, [(mine.view, true.view)]))
+    for item in items:
+        reason = item.reason if item.score is None else ""
+        if item.metric.needs == "geometry" and found.geometry is None:
+            reason = "images have no geometry"
+        elif item.metric.id in blind and not found.has_alpha:
+            reason = NO_ALPHA
+        rows.append(_row(item, empty(None, "not-run", reason) if reason else _mean(cells[item.metric.id])))
     return rows
 
 
-def _geometry(
-    path: Path, truth: Path, loaded: Sequence[Loaded], background: Color, fps: float, blind: set[str]
-) -> list[dict[str, Any]]:
-    mine, true = read_geometry(path, fps), read_geometry(truth, fps)
-    for where, asset in ((path, mine), (truth, true)):
-        if asset.kind == "views":
-            raise FormatError(where, "meshes or Gaussians", "images at cameras", "Compare the folders of its images.")
-    times = [float(time) for time in true.times]
-    pair = AtTimes(mine, times, "nearest", np.eye(4)), AtTimes(true, times, "refuse", np.eye(4))
-    views = list(zip(look_at(mine, times, background), look_at(true, times, background), strict=True))
-    inputs: dict[str, list[tuple[Any, Any]]] = {"frames": list(views), "geometry": [pair]}
-    return [_value(item, inputs[item.metric.needs]) for item in loaded]
+def _mean(cells: Sequence[Cell]) -> Cell:
+    """Over views, of means over frames."""
+    bad = [cell for cell in cells if cell.status != "ok"]
+    return bad[0] if bad else replace(cells[0], value=float(np.mean([cell.value for cell in cells])))
 
 
-def look_at(asset: Asset4D, times: Sequence[float], background: Color) -> list[View]:
+def look_at(asset: Asset4D, times: Sequence[float], background: Color) -> Pictures:
     """The asset from each of the four cameras, at these times (the nearest frame)."""
     from .rendering import render_frame  # here: it compiles
 
@@ -157,28 +222,13 @@ def look_at(asset: Asset4D, times: Sequence[float], background: Color) -> list[V
         frame = asset.frame_at(time, "nearest")
         assert isinstance(frame, Mesh | Gaussians)
         rgb[:, k], alpha[:, k] = composite(render_frame(frame, cameras), background)
-    return [View(rgb[v], alpha[v]) for v in range(len(AZIMUTHS))]
+    return Pictures(rgb, alpha)
 
 
-def _value(item: Loaded, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    """The mean over frames, then over views."""
-    if item.score is None:
-        return _row(item, reason=item.reason)
-    try:
-        values: list[Float64[np.ndarray, " T"]] = [np.asarray(item.score(*pair, **item.options)) for pair in pairs]
-    except MetricUnavailable as reason:
-        return _row(item, reason=str(reason))
-    if not all(np.isfinite(v).any() for v in values):
-        return _row(item, reason="no frame has a value")
-    mean = float(np.mean([v[np.isfinite(v)].mean() for v in values]))
-    return _row(item, value=mean, status="ok", n_frames=int(np.isfinite(values[0]).sum()))
-
-
-def _row(
-    item: Loaded, value: float = np.nan, status: str = "not-run", reason: str = "", n_frames: int = 0
-) -> dict[str, Any]:
-    about = {"metric": item.metric.id, "metric_version": item.metric.version, "value": value, "status": status}
-    return about | {"metric_weights_sha256": item.weights_sha256, "reason": reason, "n_frames": n_frames}
+def _row(item: Loaded, cell: Cell) -> dict[str, Any]:
+    about = {"metric": item.metric.id, "metric_version": item.metric.version, "value": cell.value}
+    about |= {"metric_weights_sha256": item.weights_sha256, "status": cell.status, "reason": cell.reason}
+    return about | {"n_frames": cell.n_frames}
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:
@@ -203,7 +253,7 @@ def to_text(rows: pd.DataFrame) -> str:
     summary = means(rows)
     lines = [["path", *names]]
     for path, part in rows.groupby("path", sort=False):
-        lines.append([str(path), *(_shown(v) for v in part.set_index("metric").loc[names, "value"])])
+        lines.append([str(path), *(_shown(v) for v in part.set_index("metric")["value"].reindex(names))])
     cells = []
     for name in names:
         value, k, n = summary.loc[name]
@@ -214,9 +264,9 @@ def to_text(rows: pd.DataFrame) -> str:
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines
     ]
-    for (status, reason), part in rows[rows["status"] != "ok"].groupby(["status", "reason"], sort=False):
+    for (status, reason), part in rows[rows["reason"] != ""].groupby(["status", "reason"], sort=False):
         what = "path" if status == "failed" else "metric"
-        word = "Failed" if status == "failed" else "Empty"
+        word = {"failed": "Failed", "not-run": "Empty", "ok": "Note"}[str(status)]
         text.append(f"{word}: {', '.join(dict.fromkeys(part[what]))}: {reason}.")
     return "\n".join(text) + "\n"
 

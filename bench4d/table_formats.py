@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
 
+from .columns import Column
+from .comparisons import Comparison
 from .files import atomic
-from .tables import Cell, Column, Table, TableRow
+from .stats import Interval
+from .tables import Cell, Table, TableRow
 
 HEAD = ("method", "alignment", "seen in training")
+MEAN_RANK = "mean rank"  # the first column of the first block
 
 
 def head_of(row: TableRow) -> tuple[str, str, str]:
@@ -36,34 +41,64 @@ def number(cell: Cell, digits: int) -> tuple[str, str, str]:
     return f"{i.mean:.{digits}f}", bounds, "" if cell.covered == cell.total else f"{cell.covered}/{cell.total}"
 
 
+def rank_cell(row: TableRow) -> Cell:
+    """The mean rank as a cell; shown with two decimals."""
+    return Cell(row.mean_rank, 1, 1, 0)
+
+
 def notes(table: Table) -> list[str]:
     """Everything that must be read with the numbers, in order of weight."""
     lines = [f"WARNING: {w}." for w in table.warnings] + [f"Failed: {f}" for f in table.failures]
     empty: dict[str, list[str]] = {}
-    for row in table.rows:
-        for column, cell in zip(table.columns, row.cells, strict=True):
-            if cell.interval is None and cell.reasons:
-                empty.setdefault("; ".join(cell.reasons), []).append(f"{row.method.id} {column.key}")
-    lines += [f"Empty: {', '.join(cells)}: {reason}" for reason, cells in empty.items()]
+    for k, column in enumerate(table.columns):
+        cells = [(row.method.id, row.cells[k]) for row in table.rows]
+        if not any(cell.interval for _, cell in cells):  # said once for the column, not once a method
+            reasons = {reason: None for _, cell in cells for reason in cell.reasons}
+            cells = [("", Cell(None, 0, 0, 0, tuple(reasons)))]
+        for name, cell in cells:
+            if cell.reasons and cell.interval is None:
+                empty.setdefault("; ".join(cell.reasons), []).append(f"{name} {column.key}".strip())
+            elif cell.reasons and column.metric.unit == "set":
+                lines.append(f"{name} {column.key}: {'; '.join(cell.reasons)}")
+    lines += [f"Empty: {', '.join(where)}: {reason}" for reason, where in empty.items()]
     return lines + list(table.footer)
 
 
 def to_csv(table: Table) -> str:
-    """One line a method; per column the mean, both bounds, and k and n of the coverage."""
+    """One line a method: the mean rank with its bounds; per column the mean, both bounds, k and n of the coverage."""
     out = io.StringIO()
     parts = ("mean", "low", "high", "k", "n")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["method", "kind", "alignment", "seen_in_training"] + [f"{c.key}.{p}" for c in table.columns for p in parts]
+        ["method", "kind", "alignment", "seen_in_training"]
+        + [f"mean_rank.{p}" for p in parts[:3]]
+        + [f"{c.key}.{p}" for c in table.columns for p in parts]
     )
     for row in table.rows:
         line: list[object] = [*map(_csv, (row.method.id, row.method.kind, row.alignment, row.contamination))]
+        line += _three(row.mean_rank)
         for cell in row.cells:
-            i = cell.interval
-            line += ["", "", ""] if i is None else [_exact(i.mean), _exact(i.low), _exact(i.high)]
-            line += [cell.covered, cell.total]
+            line += [*_three(cell.interval), cell.covered, cell.total]
         writer.writerow(line)
     return out.getvalue()
+
+
+def comparisons_to_csv(comparisons: Sequence[Comparison]) -> str:
+    """One line a pair of methods and column; docs/statistics.md says what the columns are."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    label, difference = ("metric", "views", "alignment", "method_a", "method_b"), ("difference", "low", "high")
+    chance = ("probability", "probability_low", "probability_high")
+    writer.writerow([*label, "n", *difference, *chance, "p", "p_holm", "verdict"])
+    for c in comparisons:
+        names = map(_csv, (c.metric, c.views, c.alignment, c.method_a, c.method_b))
+        numbers = [*_three(c.difference), *_three(c.probability), _exact(c.p), _exact(c.p_holm)]
+        writer.writerow([*names, c.n, *numbers, c.verdict])
+    return out.getvalue()
+
+
+def _three(interval: Interval | None) -> list[str]:
+    return ["", "", ""] if interval is None else [_exact(v) for v in (interval.mean, interval.low, interval.high)]
 
 
 def _exact(value: float) -> str:
@@ -87,13 +122,14 @@ def column_title(column: Column) -> str:
 
 def to_markdown(table: Table) -> str:
     lines = [f"## {_md(table.benchmark.data['title'])}"]
-    for title, chosen in table.blocks:
-        lines += ["", f"**{title}**", ""]
-        lines.append("| " + " | ".join([*HEAD, *(column_title(table.columns[k]) for k in chosen)]) + " |")
-        lines.append("|" + "---|" * len(HEAD) + "---:|" * len(chosen))
+    for block, (title, chosen) in enumerate(table.blocks):
+        titles = [MEAN_RANK] * (block == 0) + [column_title(table.columns[k]) for k in chosen]
+        lines += ["", f"**{title}**", "", "| " + " | ".join([*HEAD, *titles]) + " |"]
+        lines.append("|" + "---|" * len(HEAD) + "---:|" * len(titles))
         for row in table.rows:
             name, *rest = map(_md, head_of(row))
-            cells = [_md_cell(row.cells[k], decimals(table, k)) for k in chosen]
+            cells = [_md_cell(rank_cell(row), 2)] * (block == 0)
+            cells += [_md_cell(row.cells[k], decimals(table, k)) for k in chosen]
             lines.append("| " + " | ".join([name if row.ranked else f"*{name}*", *rest, *cells]) + " |")
     return "\n".join([*lines, "", *(f"- {_md(n)}" for n in notes(table)), ""])
 
@@ -113,14 +149,16 @@ def _md_cell(cell: Cell, digits: int) -> str:
 def to_latex(table: Table) -> str:
     """One booktabs tabular a block, with the notes as comments; needs \\usepackage{booktabs}."""
     lines = [f"% {_plain(n)}" for n in notes(table)]  # a comment must stay one line
-    for title, chosen in table.blocks:
-        lines += ["", f"% {_plain(title)}", r"\begin{tabular}{l" + "r" * len(chosen) + "}", r"\toprule"]
-        lines += ["method & " + " & ".join(_tex_title(table.columns[k]) for k in chosen) + r" \\", r"\midrule"]
+    for block, (title, chosen) in enumerate(table.blocks):
+        titles = [MEAN_RANK] * (block == 0) + [_tex_title(table.columns[k]) for k in chosen]
+        lines += ["", f"% {_plain(title)}", r"\begin{tabular}{l" + "r" * len(titles) + "}", r"\toprule"]
+        lines += ["method & " + " & ".join(titles) + r" \\", r"\midrule"]
         ranked_before = False
         for row in table.rows:
             lines += [r"\midrule"] if ranked_before and not row.ranked else []
             ranked_before = row.ranked
-            cells = [_tex_cell(row.cells[k], decimals(table, k)) for k in chosen]
+            cells = [_tex_cell(rank_cell(row), 2)] * (block == 0)
+            cells += [_tex_cell(row.cells[k], decimals(table, k)) for k in chosen]
             lines.append(f"{_tex(row.method.id)} & " + " & ".join(cells) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}"]
     return "\n".join([*lines, ""])
@@ -150,24 +188,22 @@ def to_html(table: Table) -> str:
     template = Path(__file__).with_name("table.html.j2").read_text("utf-8")
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(template)
     shown = {id(row): [number(cell, decimals(table, k)) for k, cell in enumerate(row.cells)] for row in table.rows}
+    mean_ranks = {id(row): number(rank_cell(row), 2) for row in table.rows}
     kinds = [(kind, [r for r in table.rows if r.ranked == (kind == "ranked")]) for kind in ("ranked", "reference")]
-    return (
-        page.render(table=table, head=HEAD, head_of=head_of, kinds=kinds, shown=shown, id=id, notes=notes(table)) + "\n"
-    )
+    names = {"head": HEAD, "head_of": head_of, "mean_rank": MEAN_RANK, "mean_ranks": mean_ranks, "id": id}
+    return page.render(table=table, kinds=kinds, shown=shown, notes=notes(table), **names) + "\n"
 
 
 def to_text(table: Table) -> str:
     """Means only, for a terminal."""
     blocks = []
-    for title, chosen in table.blocks:
-        lines = [[title, *(column_title(table.columns[k]) for k in chosen)]]
-        lines += [
-            [
-                _plain(row.method.id) + ("" if row.ranked else " (ref)"),
-                *(_text_cell(row.cells[k], decimals(table, k)) for k in chosen),
-            ]
-            for row in table.rows
-        ]
+    for block, (title, chosen) in enumerate(table.blocks):
+        first = block == 0
+        lines = [[title, *[MEAN_RANK] * first, *(column_title(table.columns[k]) for k in chosen)]]
+        for row in table.rows:
+            name = _plain(row.method.id) + ("" if row.ranked else " (ref)")
+            cells = [_text_cell(row.cells[k], decimals(table, k)) for k in chosen]
+            lines.append([name, *[number(rank_cell(row), 2)[0]] * first, *cells])
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = (zip(line[1:], widths[1:], strict=True) for line in lines)
         blocks += [
@@ -194,3 +230,9 @@ def write_tables(table: Table, out: Path) -> None:
     for form, write in FORMATS.items():
         with atomic(out / f"table.{form}") as temporary:
             temporary.write_text(write(table), "utf-8")
+
+
+def write_comparisons(comparisons: Sequence[Comparison], out: Path) -> None:
+    """`comparisons.csv` in the folder `out`."""
+    with atomic(out / "comparisons.csv") as temporary:
+        temporary.write_text(comparisons_to_csv(comparisons), "utf-8")

@@ -3,11 +3,13 @@
 Order: the directory in BENCH4D_WEIGHTS, the user's cache, the network. Whatever the source, the file that comes out has
 the one sha256 that weights.yaml states; a file with another is never used. If nothing works, `WeightsMissing` says what
 was tried and where to put the file: nothing is ever replaced by random weights.
+
+A few files have no published checksum ("unpinned"). Such a file is never downloaded, only taken from the directory in
+BENCH4D_WEIGHTS, where somebody put it, and every result row says which sha256 it had.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -84,15 +86,35 @@ class Source:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of weights.yaml; sha256 and size are those of the canonical file `file`."""
+    """One file of weights.yaml.
+
+    Attributes:
+        sha256, size: of the canonical file `file`. None if none is published: the file is unpinned, without sources.
+        sources: tried in this order.
+        by_hand: pages from which a person can get the file; no program opens them.
+    """
 
     id: str
     title: str
     file: str
-    sha256: str
-    size: int
+    sha256: str | None
+    size: int | None
     licence: str
     sources: tuple[Source, ...]
+    by_hand: tuple[str, ...] = ()
+
+    def folders(self, places: Locations) -> list[Path]:
+        """Where the file may lie, in order: an unpinned one only where a person put it."""
+        cache = [] if self.sha256 is None else [places.cache]
+        return cache if places.given is None else [places.given, *cache]
+
+    def may_be(self, path: Path) -> bool:
+        """Whether a file of the right size lies there; its content is not read."""
+        return path.is_file() and self.size in (None, path.stat().st_size)
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the right file lies there: any file, if it is unpinned."""
+        return self.may_be(path) and self.sha256 in (None, sha256_file(path))
 
 
 def read_catalogue(path: Path = CATALOGUE) -> dict[str, Entry]:
@@ -104,8 +126,9 @@ def _entry(path: Path, id: str, fields: Any) -> Entry:
     where = f"{path}: {id}"
     try:
         sources = tuple(Source(**source) for source in fields["sources"])
-        entry = Entry(**(fields | {"id": id, "sources": sources}))
-    except (TypeError, KeyError) as error:
+        by_hand = tuple(str(address) for address in fields.get("by_hand", ()))
+        entry = Entry(**(fields | {"id": id, "sources": sources, "by_hand": by_hand}))
+    except (TypeError, KeyError, AttributeError) as error:
         raise FormatError(where, "the fields of an entry and its sources", f"{type(error).__name__}: {error}") from None
     file = entry.file if isinstance(entry.file, str) else ""
     if file != Path(file).name or not file or file.startswith("."):
@@ -115,7 +138,12 @@ def _entry(path: Path, id: str, fields: Any) -> Entry:
         if not whole or source.form not in FORMS or (source.form == "file") == bool(source.modules):
             expected = f"a url, or package and filename; a form of {FORMS}; modules unless the form is file"
             raise FormatError(where, expected, source.name)
-    for sha256, size in [(entry.sha256, entry.size)] + [(source.sha256, source.size) for source in sources]:
+    unpinned = entry.sha256 is None
+    if unpinned and (sources or entry.size is not None or not by_hand):
+        expected = "with sha256 null: size null, no sources, and an address in by_hand"
+        raise FormatError(where, expected, f"size {entry.size!r}, {len(sources)} sources, {len(by_hand)} addresses")
+    pins = [] if unpinned else [(entry.sha256, entry.size)]
+    for sha256, size in pins + [(source.sha256, source.size) for source in sources]:
         if not (isinstance(sha256, str) and len(sha256) == 64 and isinstance(size, int)):
             raise FormatError(where, "a sha256 of 64 hexadecimal digits and a size in bytes", f"{sha256!r}, {size!r}")
     return entry
@@ -143,6 +171,8 @@ def resolve(
     here, tried = look(entry, places)
     if here is not None:
         return here
+    if entry.sha256 is None:
+        raise WeightsMissing(_advice(entry, places, tried))
     path = places.cache / entry.file
     try:
         (places.cache / "downloads").mkdir(parents=True, exist_ok=True)
@@ -150,40 +180,32 @@ def resolve(
         tried.append(f"the network: not asked, since {places.cache} cannot be made ({error.strerror})")
         raise WeightsMissing(_advice(entry, places, tried)) from None
     with FileLock(f"{path}.lock"):  # a second process waits here, then finds the first one's file
-        if _is(path, entry):
+        if entry.is_at(path):
             return path
         for source in entry.sources:
             try:
-                data = _from_source(source, places.cache / "downloads", indexes, timeout)
+                with atomic(path) as temporary:
+                    _from_source(source, places.cache / "downloads", temporary, indexes, timeout)
+                    if not entry.is_at(temporary):
+                        raise FetchFailed(f"its content gives sha256 {sha256_file(temporary)}")
+                return path
             except (FetchFailed, FormatError) as error:
                 tried.append(f"{source.name}: {error}")
-                continue
-            found = hashlib.sha256(data).hexdigest()
-            if found != entry.sha256:
-                tried.append(f"{source.name}: its content gives sha256 {found}")
-                continue
-            with atomic(path) as temporary:
-                temporary.write_bytes(data)
-            return path
     raise WeightsMissing(_advice(entry, places, tried))
 
 
 def look(entry: Entry, places: Locations) -> tuple[Path | None, list[str]]:
     """The verified file where it already lies, or None; and of each place that lacks it, why. No network."""
     tried: list[str] = []
-    for folder in [places.cache] if places.given is None else [places.given, places.cache]:
+    for folder in entry.folders(places):
         path = folder / entry.file
-        if _is(path, entry):
+        if entry.is_at(path):
             return path, tried
         tried.append(f"{path}: {'wrong content' if path.is_file() else 'no such file'}")
     return None, tried
 
 
-def _is(path: Path, entry: Entry) -> bool:
-    return path.is_file() and path.stat().st_size == entry.size and sha256_file(path) == entry.sha256
-
-
-def _from_source(source: Source, downloads: Path, indexes: Callable[[], Indexes], timeout: float) -> bytes:
+def _from_source(source: Source, downloads: Path, to: Path, indexes: Callable[[], Indexes], timeout: float) -> None:
     """Download, verify, take out the member, convert. An archive is kept: another entry may need its other members."""
     download = downloads / source.sha256
     with FileLock(f"{download}.lock"):
@@ -194,20 +216,28 @@ def _from_source(source: Source, downloads: Path, indexes: Callable[[], Indexes]
             url = find_in_index(source.package, source.filename, where, timeout)
             fetch(url, source.sha256, source.size, download, timeout, where.certificates)
         if source.member:
-            return convert(read_member(download, source.member), source.form, source.modules or {})
-        data = download.read_bytes()
-        download.unlink()
-        return convert(data, source.form, source.modules or {})
+            to.write_bytes(convert(read_member(download, source.member), source.form, source.modules or {}))
+        elif source.form == "file":
+            download.replace(to)  # gigabytes are moved, not read
+        else:
+            to.write_bytes(convert(download.read_bytes(), source.form, source.modules or {}))
+            download.unlink()
 
 
 def _advice(entry: Entry, places: Locations, tried: list[str]) -> str:
-    target = (places.given or places.cache) / entry.file
-    return "\n".join(
-        [
-            f"The weights {entry.id!r} ({entry.title}) are not on this machine. Tried:",
-            *[f"  - {line}" for line in tried],
+    lines = [f"The weights {entry.id!r} ({entry.title}) are not on this machine. Tried:"]
+    lines += [f"  - {line}" for line in tried or ["nothing: BENCH4D_WEIGHTS is not set"]]
+    if entry.by_hand:
+        lines += ["A person can get the file from", *[f"  {address}" for address in entry.by_hand]]
+    if entry.sha256 is None:
+        lines += [
+            "No checksum of it is published, so that no program downloads it. Put it into a directory under the name",
+            f"  {entry.file}  and name the directory in BENCH4D_WEIGHTS. Every result row will say its sha256.",
+        ]
+    else:
+        lines += [
             f"`bench4d weights fetch {entry.id}` makes the file on a machine with a network. Put it at",
-            f"  {target}  ({entry.size} bytes, sha256 {entry.sha256}),",
+            f"  {(places.given or places.cache) / entry.file}  ({entry.size} bytes, sha256 {entry.sha256}),",
             "or into any directory that BENCH4D_WEIGHTS names.",
         ]
-    )
+    return "\n".join(lines)

@@ -29,6 +29,7 @@ from .errors import FormatError
 BLOCK = 1 << 20
 ATTEMPTS = 4  # each goes on from where the one before was cut off
 MAX_PAGE_BYTES = 32 * 2**20
+MAX_BYTES = 64 * 2**30  # of a file whose size nobody states
 NETWORK_ERRORS = (OSError, HTTPException)  # urllib.error.URLError, time-outs and resets are OSErrors
 
 
@@ -79,52 +80,64 @@ def open_url(url: str, headers: dict[str, str], timeout: float, certificates: st
     return urllib.request.urlopen(request, timeout=timeout, context=context)
 
 
-def fetch(url: str, sha256: str, size: int, partial: Path, timeout: float, certificates: str | None = None) -> None:
+def fetch(
+    url: str, sha256: str, size: int | None, partial: Path, timeout: float, certificates: str | None = None
+) -> None:
     """Bring `url` into the file `partial`, going on from what it already holds. Raises FetchFailed.
 
-    The file ends up with exactly `size` bytes and this sha256, or it is deleted (wrong content) or kept for the next
-    call (connection lost).
+    The file ends up with exactly `size` bytes (None: as many as the server says) and this sha256, or it is deleted
+    (wrong content) or kept for the next call (connection lost).
     """
     partial.parent.mkdir(parents=True, exist_ok=True)
-    reason = "no attempt"
+    reason, whole = "no attempt", size
     for _ in range(ATTEMPTS):
-        had = partial.stat().st_size if partial.exists() else 0
+        had = _length(partial)
         try:
-            if had < size:
-                _download(url, size, partial, timeout, certificates)
+            if whole is None or had < whole:
+                whole = _download(url, size, partial, timeout, certificates)
         except urllib.error.HTTPError as error:
             reason = f"HTTP {error.code} {error.reason}"
-            if error.code == 416:  # the server has fewer bytes than we do: what we have is something else
+            if error.code == 416:  # the server has no more bytes than we do: what we have is complete or something else
+                if size is None and _hash(partial) == sha256:
+                    return
                 partial.unlink(missing_ok=True)
                 continue
             if error.code < 500:
                 break
         except NETWORK_ERRORS as error:
             reason = f"{getattr(error, 'reason', error)}"
-            if (partial.stat().st_size if partial.exists() else 0) == had:
+            if _length(partial) == had:
                 break  # no progress: the host is not to be had
-        got = partial.stat().st_size if partial.exists() else 0
-        if got >= size:
-            if got == size and _hash(partial) == sha256:
+        got = _length(partial)
+        if whole is not None and got >= whole:
+            if got == whole and _hash(partial) == sha256:
                 return
             partial.unlink()
-            reason = "wrong content: size or sha256 differs from the one in weights.yaml"
+            reason = "wrong content: size or sha256 differs from the one stated"
             if not had:  # a resumed file may mix two versions, a whole one is simply another file
                 break
         elif got > had:
-            reason = f"cut off after {got} of {size} bytes"
+            reason = f"cut off after {got} of {'unknown' if whole is None else whole} bytes"
     raise FetchFailed(reason)
 
 
-def _download(url: str, size: int, partial: Path, timeout: float, certificates: str | None) -> None:
-    had = partial.stat().st_size if partial.exists() else 0
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _download(url: str, size: int | None, partial: Path, timeout: float, certificates: str | None) -> int:
+    """Append to `partial` what it lacks. Returns how many bytes the whole file has: `size`, or what the server says."""
+    had = _length(partial)
     headers = {"Range": f"bytes={had}-"} if had else {}
     with open_url(url, headers, timeout, certificates) as answer:
-        resumed = getattr(answer, "status", None) == 206
-        with partial.open("ab" if resumed else "wb") as file, _bar(url, size, had if resumed else 0) as bar:
-            for block in _blocks(answer, size - (had if resumed else 0)):
+        had = had if getattr(answer, "status", None) == 206 else 0
+        announced = answer.headers.get("Content-Length")
+        whole = size if size is not None else had + int(announced) if announced else None
+        with partial.open("ab" if had else "wb") as file, _bar(url, whole, had) as bar:
+            for block in _blocks(answer, (MAX_BYTES if whole is None else whole) - had):
                 file.write(block)
                 bar.update(len(block))
+    return _length(partial) if whole is None else whole
 
 
 def _blocks(answer: BinaryIO, limit: int) -> Iterator[bytes]:
@@ -135,7 +148,7 @@ def _blocks(answer: BinaryIO, limit: int) -> Iterator[bytes]:
         yield block
 
 
-def _bar(url: str, size: int, had: int) -> tqdm:
+def _bar(url: str, size: int | None, had: int) -> tqdm:
     name = urllib.parse.urlsplit(url).path.rpartition("/")[2]
     return tqdm(total=size, initial=had, unit="B", unit_scale=True, desc=name, disable=None)  # None: terminals only
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 
 from bench4d.errors import FormatError
 from bench4d.metric import Metric, Score, View
+from bench4d.pictures import DeviceView
 
 from .silhouette import check_pair
 
@@ -23,7 +24,8 @@ SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 EPSILON = 1e-10
 MIN_SIDE = 32  # smaller images have nothing left at the last scale
-BATCH_PIXELS = 2**18  # of prediction and truth together: two pairs of 256 x 256 images
+# Of prediction and truth together: two pairs of 256 x 256 images on a CPU, whose caches a larger batch leaves.
+BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**22}
 
 
 def layer_distance(features: Tensor, head: Tensor) -> Tensor:
@@ -31,6 +33,8 @@ def layer_distance(features: Tensor, head: Tensor) -> Tensor:
 
     Features are scaled to length 1 over the channels, differences squared, weighted, summed; then the mean over pixels.
     """
+    if features.element_size() < 4:
+        features = features.float()  # the squares of half precision go beyond it
     length = features.square().sum(dim=1, keepdim=True).sqrt()
     unit = features / (length + EPSILON)
     predicted, truth = unit.chunk(2)
@@ -59,8 +63,8 @@ def load(weights: Mapping[str, Path], trunk: Trunk, device: str | None = None) -
     )
     shift, scale = (torch.tensor(values, device=place).view(1, 3, 1, 1) for values in (SHIFT, SCALE))
 
-    def distances(predicted: UInt8[np.ndarray, "N H W 3"], truth: UInt8[np.ndarray, "N H W 3"]) -> np.ndarray:
-        pixels = torch.from_numpy(np.concatenate([predicted, truth])).to(place)
+    def distances(pixels: Tensor) -> np.ndarray:
+        """Of 8-bit predictions and then truths, [2N,H,W,3]."""
         image = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1  # channels last in memory, as `pixels` is
         with torch.inference_mode(), cudnn.flags(enabled=True, allow_tf32=False, deterministic=True, benchmark=False):
             features = network((image - shift) / scale, convolutions)
@@ -73,12 +77,13 @@ def load(weights: Mapping[str, Path], trunk: Trunk, device: str | None = None) -
         height, width = truth.rgb.shape[1:3]
         if min(height, width) < MIN_SIDE:
             raise FormatError("view", f"images of at least {MIN_SIDE} pixels a side for LPIPS", f"{width} x {height}")
-        step = batch or max(1, BATCH_PIXELS // (2 * height * width))
+        step = batch or max(1, BATCH_PIXELS[place.type] // (2 * height * width))
         values = np.zeros(len(truth))
         differ = np.flatnonzero((predicted.rgb != truth.rgb).any(axis=(1, 2, 3)))  # equal images are at 0 exactly
+        pictures = [v.pixels if isinstance(v, DeviceView) else torch.from_numpy(v.rgb) for v in (predicted, truth)]
         for start in range(0, len(differ), step):
             chosen = differ[start : start + step]
-            values[chosen] = distances(predicted.rgb[chosen], truth.rgb[chosen])
+            values[chosen] = distances(torch.cat([pixels[chosen].to(place) for pixels in pictures]))
         return values
 
     return score

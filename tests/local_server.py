@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 Content = bytes | int | tuple[str, bytes]  # a page, an error code, (content type, page) or ("redirect", address)
+
+
+class QuietServer(ThreadingHTTPServer):
+    """A client that hangs up is what some tests are about: no traceback for it on the standard error."""
+
+    def handle_error(self, request, client_address) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class LocalServer:
@@ -58,7 +67,7 @@ class LocalServer:
             def log_message(self, *args: object) -> None:
                 pass
 
-        served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        served = QuietServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         self.running.append(served)
         return f"http://127.0.0.1:{served.server_address[1]}"

@@ -1,4 +1,4 @@
-"""Make or update the virtual environment `.venv`: `python3 tools/install.py core` (or `test`). Standard library only.
+"""Make or update the environment `.venv`: `python3 tools/install.py core` (`metrics`, `test`). Standard library only.
 
 Everything but torch comes from a lock with hashes. torch comes in the build that fits the machine: the plain one where
 there is an NVIDIA GPU, otherwise the CPU build, which is ten times smaller. A second call with nothing changed returns

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from bench4d.errors import FormatError
+
+if TYPE_CHECKING:
+    from bench4d.metric import Metric
 
 NAME, HELP = "list", "methods, metrics, benchmarks and weights that are here"
 DESCRIPTION = """List what is here, one line each, read from the files themselves.
@@ -67,21 +71,30 @@ def metrics() -> list[tuple[str, ...]]:
         arrow = "↑" if metric.direction == "higher" else "↓"
         units = "" if metric.units == "1" else f" {metric.units}"
         rows.append(
-            (metric.id, f"v{metric.version}", f"{arrow}{units}", metric.needs, shortened(metric.definition, 70))
+            (metric.id, f"v{metric.version}", f"{arrow}{units}", sees(metric), shortened(metric.definition, 70))
         )
     return rows
+
+
+def sees(metric: Metric) -> str:
+    """What it needs; of features also which, of what films, and whether one value is of the whole set."""
+    if metric.feature is None:
+        return metric.needs
+    return f"{metric.feature.id} ({metric.films})" + (", set" if metric.unit == "set" else "")
 
 
 def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[:length].rsplit(" ", 1)[0] + " ..."
 
 
-def size_of(count: int) -> str:
+def size_of(count: int | None) -> str:
     """Bytes for people.
 
-    >>> size_of(6280), size_of(58861016)
-    ('6.3 kB', '58.9 MB')
+    >>> size_of(6280), size_of(58861016), size_of(2023804201), size_of(None)
+    ('6.3 kB', '58.9 MB', '2.0 GB', '?')
     """
+    if count is None or count >= 1e9:
+        return "?" if count is None else f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
@@ -105,10 +118,8 @@ def weights() -> list[tuple[str, ...]]:
     from bench4d.weights import Locations, read_catalogue
 
     places = Locations.of(os.environ)
-    folders = [folder for folder in (places.given, places.cache) if folder is not None]
     rows: list[tuple[str, ...]] = []
     for entry in read_catalogue().values():
-        paths = [folder / entry.file for folder in folders]
-        here = any(path.is_file() and path.stat().st_size == entry.size for path in paths)
+        here = any(entry.may_be(folder / entry.file) for folder in entry.folders(places))
         rows.append((entry.id, "here" if here else "not here", size_of(entry.size), entry.title))
     return rows

@@ -6,9 +6,12 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench4d.errors import FormatError
+
+if TYPE_CHECKING:
+    from bench4d.metric import Metric
 
 NAME, HELP = "score", "score a folder of assets, meshes, renders or videos"
 DESCRIPTION = """Score results that were made elsewhere.
@@ -27,7 +30,10 @@ DIR's row beside the rows of an earlier `snakemake --cores all`. A missing clip 
 
 Against a folder of the same structure: films, folders of pictures and moving objects are matched by relative path.
 
-  bench4d score renders --truth true-renders --metrics psnr,ssim,lpips-vgg --out scores/pairs"""
+  bench4d score renders --truth true-renders --metrics psnr,ssim,lpips-vgg --out scores/pairs
+
+Without --metrics it scores, against a benchmark, what its protocol names; against a folder, all that fit but those of
+feature networks, which are scored when they are named. A metric of a set has one value for all clips or pairs."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +41,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     against = parser.add_mutually_exclusive_group(required=True)
     against.add_argument("--benchmark", metavar="B", help="an id of `bench4d list benchmarks`")
     against.add_argument("--truth", type=Path, metavar="DIR2", help="folder of the same structure")
-    parser.add_argument("--metrics", metavar="A,B", help="ids of `bench4d list metrics` (default: all that fit)")
+    parser.add_argument("--metrics", metavar="A,B", help="ids of `bench4d list metrics` (default: see below)")
+    parser.add_argument(
+        "--precision", choices=("float32", "half"), default="float32", help="of metrics' networks (default: float32)"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the scores (default: results/scored/...)")
     one = parser.add_argument_group("against a benchmark")
     one.add_argument("--name", help="of the row (default: DIR's name)")
@@ -76,9 +85,9 @@ def against_benchmark(options: argparse.Namespace) -> int:
     out = options.out or ROOT / "results" / "scored" / benchmark.id / name
     with progress("truth", len(benchmark.clips)) as tell:
         make_truth(benchmark, work, tell, options.threads, options.renderer)
-    weights = fetched(METRICS[entry["id"]].weights for entry in benchmark.data["metrics"])
+    weights = fetched(entry["id"] for entry in benchmark.data["metrics"])
     with progress("score", 2 * len(benchmark.clips)) as tell:
-        how = options.threads, options.renderer
+        how = options.threads, options.renderer, options.precision
         scored = score_folder(benchmark, submission, work, out, METRICS, weights, tell, *how)
     made = make_table(scored.rows, benchmark, scored.methods, METRICS, {})
     write_tables(made, out)
@@ -94,17 +103,18 @@ def against_folder(options: argparse.Namespace) -> int:
 
     from bench4d.files import atomic
     from bench4d.method import ROOT
+    from bench4d.metric_loading import Loader
     from bench4d.results import write_rows
-    from bench4d.score import load_metric
     from bench4d.scoring_pairs import find_items, score_pairs, to_csv, to_text
     from metrics import METRICS
 
     items = find_items(options.truth)
     has_geometry = any(item.kind == "geometry" for item in items.values())
-    fitting = [m for m in METRICS.values() if m.needs == "frames" or (m.needs == "geometry" and has_geometry)]
-    chosen = known(split(options.metrics), [m.id for m in fitting]) if options.metrics else [m.id for m in fitting]
-    weights = fetched(METRICS[id].weights for id in chosen)
-    loaded = [load_metric(METRICS[id], weights) for id in chosen]
+    fitting = [m for m in METRICS.values() if fits(m, has_geometry)]
+    usual = [m.id for m in fitting if m.needs != "features"]  # whose weights are large, or not to be had at once
+    chosen = known(split(options.metrics), [m.id for m in fitting]) if options.metrics else usual
+    loader = Loader(fetched(chosen), options.precision)
+    loaded = [loader.load(METRICS[id]) for id in chosen]
     background = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}[options.background]
     with progress("score", len(items)) as tell:
         rows = score_pairs(options.folder, options.truth, loaded, background, options.fps, tell)
@@ -117,6 +127,13 @@ def against_folder(options: argparse.Namespace) -> int:
         print(f"Not compared, since {options.truth} lacks them: {', '.join(surplus)}.")
     sys.stderr.write(f"wrote {out}/scores.parquet and scores.csv\n")
     return 0
+
+
+def fits(metric: Metric, has_geometry: bool) -> bool:
+    """Whether it can be had of two folders: there are no prompts, no records of runs, and no geometry in pictures."""
+    if metric.needs == "geometry":
+        return has_geometry
+    return metric.needs == "frames" or (metric.needs == "features" and metric.against == "truth")
 
 
 def split(text: str) -> list[str]:
@@ -135,22 +152,16 @@ def known(names: list[str], ids: list[str]) -> list[str]:
     return names
 
 
-def fetched(ids: Iterable[Iterable[str]]) -> dict[str, dict[str, Any]]:
-    """Weights by id, as `load_metrics` takes them: the path, or why there is none."""
+def fetched(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Weights of these metrics, as `load_metrics` takes them: the path, or why there is none (also told on stderr)."""
     import sys
 
-    from bench4d.files import sha256_file
-    from bench4d.weights import WeightsMissing, resolve
+    from bench4d.features import weights_of
+    from bench4d.metric_loading import find_weights
+    from metrics import METRICS
 
-    found: dict[str, dict[str, Any]] = {}
-    for id in dict.fromkeys(id for some in ids for id in some):
-        try:
-            path = resolve(id)
-            found[id] = {"path": str(path), "sha256": sha256_file(path)}
-        except WeightsMissing as error:
-            sys.stderr.write(f"{error}\n")
-            found[id] = {"reason": str(error).splitlines()[0]}
-    return found
+    ids = (id for name in names for id in weights_of(METRICS[name]))
+    return find_weights(ids, lambda text: sys.stderr.write(f"{text}\n"))
 
 
 @contextmanager

@@ -11,12 +11,14 @@ NAME, HELP = "table", "print the table of result rows"
 DESCRIPTION = """Make the table anew from result rows alone: nothing is run, rendered or scored.
 
   bench4d table results/synth4d
-  bench4d table results/synth4d --format tex --metrics lpips-vgg,psnr,chamfer > table.tex"""
+  bench4d table results/synth4d --format tex --metrics lpips-vgg,psnr,chamfer > table.tex
+  bench4d table results/synth4d --comparisons        every pair of methods in every column, as CSV"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", type=Path, metavar="DIR|FILE", help="scores.parquet, or a folder that has it")
     parser.add_argument("--format", choices=("csv", "md", "tex", "html", "txt"), default="txt", help="(default: txt)")
+    parser.add_argument("--comparisons", action="store_true", help="pairs of methods instead of the table, as CSV")
     parser.add_argument("--metrics", metavar="A,B", help="columns, in this order (default: the protocol's table)")
 
 
@@ -24,10 +26,11 @@ def run(options: argparse.Namespace) -> int:
     import sys
 
     from bench4d.benchmark import find_benchmark
+    from bench4d.comparisons import compare
     from bench4d.results import ROW, read_rows
     from bench4d.scoring_folder import with_columns
     from bench4d.submission import methods_of
-    from bench4d.table_formats import FORMATS
+    from bench4d.table_formats import FORMATS, comparisons_to_csv
     from bench4d.tables import make_table
     from metrics import METRICS
 
@@ -49,5 +52,8 @@ def run(options: argparse.Namespace) -> int:
     methods, bare = methods_of(rows, path.parent)
     if bare:
         sys.stderr.write(f"bench4d table: no folder of {', '.join(bare)}: what they were trained on is not known\n")
-    sys.stdout.write(FORMATS[options.format](make_table(rows, benchmark, methods, METRICS, {})))
+    if options.comparisons:
+        sys.stdout.write(comparisons_to_csv(compare(rows, benchmark, methods, METRICS)))
+    else:
+        sys.stdout.write(FORMATS[options.format](make_table(rows, benchmark, methods, METRICS, {})))
     return 0

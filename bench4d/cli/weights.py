@@ -14,11 +14,12 @@ NAME, HELP = "weights", "list, fetch or verify the networks' files"
 DESCRIPTION = """The networks' files that metrics and methods need, each with one sha256, whatever source it came from.
 
   bench4d weights list
-  bench4d weights fetch lpips-vgg-heads     without an ID: all of them
+  bench4d weights fetch lpips-vgg-heads     without an ID: all that can be downloaded
   bench4d weights verify                    read every file that is here and compare its sha256
 
 Files lie in the folder that BENCH4D_WEIGHTS names, or in ~/.cache/bench4d/weights. Without a network, fetch them on
-another machine and copy the folder."""
+another machine and copy the folder. An unpinned file has no published checksum: it is never downloaded, only taken
+from the folder in BENCH4D_WEIGHTS, and `bench4d weights fetch ID` says where a person gets it."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    return {"list": show, "fetch": fetch, "verify": verify}[options.action](chosen(options.ids))
+    entries = chosen(options.ids)
+    if options.action == "fetch" and not options.ids:
+        entries = [entry for entry in entries if entry.sha256 is not None]
+    return {"list": show, "fetch": fetch, "verify": verify}[options.action](entries)
 
 
 def chosen(ids: list[str]) -> list[Entry]:
@@ -44,7 +48,7 @@ def show(entries: list[Entry]) -> int:
     from .listing import columns, size_of
 
     rows: list[tuple[str, ...]] = [("id", "size", "licence", "sha256", "what")]
-    rows += [(e.id, size_of(e.size), e.licence, e.sha256[:12], e.title) for e in entries]
+    rows += [(e.id, size_of(e.size), e.licence, (e.sha256 or "unpinned")[:12], e.title) for e in entries]
     print("\n".join(columns(rows)))
     return 0
 
@@ -69,6 +73,7 @@ def verify(entries: list[Entry]) -> int:
     """A line a file. Absent is no fault, wrong content is."""
     import os
 
+    from bench4d.files import sha256_file
     from bench4d.weights import Locations, look
 
     wrong = 0
@@ -79,7 +84,7 @@ def verify(entries: list[Entry]) -> int:
         for line in bad:
             print(f"✗ {entry.id}: {line}. Delete it, then: bench4d weights fetch {entry.id}")
         if here is not None:
-            print(f"✓ {entry.id}: {here}")
+            print(f"✓ {entry.id}: {here}" + (f" (unpinned, sha256 {sha256_file(here)})" if not entry.sha256 else ""))
         elif not bad:
             print(f"– {entry.id}: not here. bench4d weights fetch {entry.id}")
     return 1 if wrong else 0

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from bench4d.metric import View
 from bench4d.weights import WeightsMissing, resolve
 from metrics import METRICS
+from metrics.features.torchvision_import import import_torchvision
 from metrics.lpips import WEIGHTS, load
-from tests.torchvision_shim import import_torchvision
 
 TOLERANCE = 1e-6
 

@@ -18,7 +18,7 @@ from PIL import Image
 from bench4d.asset import Mesh
 from bench4d.errors import FormatError
 from bench4d.glb import read_glb, write_glb, write_glb_sequence
-from bench4d.glb_read import linear_from_srgb, srgb_from_linear
+from bench4d.gltf_surface import linear_from_srgb, srgb_from_linear
 
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0.1, 0.2, 0.3]], np.float32)
 FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)

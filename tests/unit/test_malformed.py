@@ -25,7 +25,13 @@ MAX_GROWTH = 1 * 2**30  # address space for any case, everything that libraries 
 ELSEWHERE = {
     "align.read_reference": "read_asset",
     "frames.read_view": "read_png_sequence",
+    "gltf.read_animated": "tests/unit/test_gltf_malformed.py",
+    "pictures.read_pictures": "read_png_sequence",
+    "published.read_atlas": "tests/unit/test_published.py",
+    "published.read_contradictions": "tests/unit/test_published.py",
+    "published.read_published": "tests/unit/test_published.py",
     "renders.read_images": "read_video",
+    "score.read_pair": "read_png_sequence",
     "weights_convert.read_member": "tests/unit/test_weights.py",
     "weights_convert.read_torch": "tests/unit/test_weights.py",
     "weights_convert.read_flax": "tests/unit/test_weights.py",

@@ -11,6 +11,7 @@ import torch
 from bench4d.asset import Mesh
 from bench4d.cameras import orbit
 from bench4d.render import render_mesh
+from metrics.features.torchvision_import import import_torchvision
 from ss4d.data.cameras import view_cameras
 from ss4d.data.clip import to_uint8
 from ss4d.data.config import ViewConfig
@@ -19,7 +20,6 @@ from ss4d.data.token_features import encoder_features, patch_tokens, sample_toke
 from ss4d.data.voxels import gather, voxelise
 from ss4d.image_encoder import DinoConfig, DinoV2, ImageEncoder, SmallEncoderConfig, SmallImageEncoder, normalised
 from tests.ss4d_data import fish, mesh_of, plate
-from tests.torchvision_shim import import_torchvision
 
 NO_UV, NO_TEXTURE = np.zeros((0, 2), np.float32), np.zeros((0, 0, 4), np.uint8)
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench4d.errors import FormatError
+from metrics.features.torchvision_import import import_torchvision
 from ss4d import image_encoder, matting
 from ss4d.image_encoder import (
     DINO_FILE,
@@ -32,7 +33,6 @@ from ss4d.image_encoder import (
     official_shapes,
     spelled_for,
 )
-from tests.torchvision_shim import import_torchvision
 
 TINY = DinoConfig(image_size=42, patch_size=14, width=32, depth=3, heads=4, registers=4)
 

@@ -16,10 +16,12 @@ import torch
 import yaml
 from safetensors.numpy import load as load_safetensors
 
+from bench4d.cli import main
 from bench4d.errors import FormatError
 from bench4d.weights import CATALOGUE, Locations, WeightsMissing, read_catalogue, resolve
 from bench4d.weights_convert import canonical_bytes, choose, read_flax, read_member, read_torch
 from bench4d.weights_fetch import Indexes
+from metrics import METRICS
 
 pytest_plugins = ["tests.local_server"]
 
@@ -277,7 +279,21 @@ def test_the_projects_catalogue_is_well_formed():
     entries = read_catalogue(CATALOGUE)
     assert {"vgg16-features", "alexnet-features", "lpips-vgg-heads", "lpips-alex-heads"} <= set(entries)
     for entry in entries.values():
-        assert len(entry.sources) >= 2 and entry.licence and entry.title
+        assert (entry.sources or entry.by_hand) and entry.licence and entry.title
+        assert all(
+            source.sha256 == entry.sha256 for source in entry.sources if not source.member and source.form == "file"
+        )
+    files = [entry.file for entry in entries.values()]
+    assert len(set(files)) == len(files)
+    # the address of OpenAI's file and the name of pytorch-fid's say the checksum themselves
+    assert f"/{entries['clip-vit-b32'].sha256}/" in entries["clip-vit-b32"].sources[0].url
+    assert all(f"-{entries['inception-fid'].sha256[:8]}." in source.url for source in entries["inception-fid"].sources)
+
+
+def test_every_weight_that_a_metric_names_is_in_the_catalogue():
+    entries = read_catalogue(CATALOGUE)
+    features = [metric.feature for metric in METRICS.values() if metric.feature]
+    assert {id for record in [*METRICS.values(), *features] for id in record.weights} <= set(entries)
 
 
 @pytest.mark.parametrize(
@@ -288,9 +304,79 @@ def test_the_projects_catalogue_is_well_formed():
         ({"sha256": "397923af"}, "64 hexadecimal"),
         ({"url": "", "package": ""}, "a url, or package"),
         ({"adress": "x"}, "adress"),
+        ({"size": None}, "a size in bytes"),
     ],
 )
 def test_a_wrong_catalogue_is_refused(tmp_path, change, message):
     path = catalogue(tmp_path, torch_source("http://127.0.0.1/x", b"x", **change))
     with pytest.raises(FormatError, match=message):
         read_catalogue(path)
+
+
+# files without a published checksum
+
+
+def unpinned(folder: Path, **changes) -> Path:
+    entry = {"title": "a toy", "file": "toy.pt", "sha256": None, "size": None, "licence": "none"}
+    path = folder / "weights.yaml"
+    by_hand = ["https://example.invalid/toy"]
+    path.write_text(yaml.safe_dump({"toy": entry | {"sources": [], "by_hand": by_hand} | changes}))
+    return path
+
+
+def test_an_unpinned_file_is_taken_only_from_the_given_directory(tmp_path):
+    path, places = unpinned(tmp_path), Locations(tmp_path / "given", tmp_path / "cache")
+    for folder in (places.cache, places.given):
+        folder.mkdir()
+    (places.cache / "toy.pt").write_bytes(b"from somewhere")
+    with pytest.raises(WeightsMissing) as caught:
+        resolve("toy", places, catalogue=path, indexes=no_index)
+    text = str(caught.value)
+    assert "https://example.invalid/toy" in text and "No checksum" in text and "given/toy.pt: no such file" in text
+    assert "bench4d weights fetch" not in text and "cache" not in text
+    (places.given / "toy.pt").write_bytes(b"put here by a person")
+    assert resolve("toy", places, catalogue=path, indexes=no_index) == places.given / "toy.pt"
+
+
+def test_without_a_given_directory_an_unpinned_file_says_how_to_give_one(tmp_path):
+    with pytest.raises(WeightsMissing, match="BENCH4D_WEIGHTS is not set"):
+        resolve("toy", Locations(None, tmp_path), catalogue=unpinned(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"by_hand": []}, {"size": 3}, {"sources": [torch_source("http://127.0.0.1/x", b"x")]}]
+)
+def test_an_unpinned_entry_has_addresses_for_people_and_no_sources(tmp_path, changes):
+    with pytest.raises(FormatError, match="no sources, and an address in by_hand"):
+        read_catalogue(unpinned(tmp_path, **changes))
+
+
+def test_a_file_of_gigabytes_is_moved_into_place_and_no_download_is_left(tmp_path, places, server):
+    address = server({"/raw": CANONICAL})
+    source = {"url": f"{address}/raw", "sha256": sha256(CANONICAL), "size": len(CANONICAL), "form": "file"}
+    found = resolve("toy", places, catalogue=catalogue(tmp_path, source))
+    assert found.read_bytes() == CANONICAL and found.stat().st_mode & 0o777 == 0o644
+    assert [p for p in (places.cache / "downloads").iterdir() if p.suffix != ".lock"] == []
+    assert sorted(p.name for p in places.cache.iterdir() if p.is_file()) == ["toy.safetensors", "toy.safetensors.lock"]
+
+
+def test_the_command_line_says_what_is_unpinned_and_never_downloads_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BENCH4D_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("bench4d.weights.fetch", no_index)
+    assert main(["weights", "list", "i3d-400"]) == 0
+    assert " unpinned " in capsys.readouterr().out
+    assert main(["weights", "fetch", "i3d-400"]) == 2
+    assert "A person can get the file from" in capsys.readouterr().err
+    assert main(["weights", "verify", "i3d-400"]) == 0
+    assert "– i3d-400: not here" in capsys.readouterr().out
+    (tmp_path / "i3d-400.pt").write_bytes(b"by hand")
+    assert main(["weights", "verify", "i3d-400"]) == 0
+    assert f"unpinned, sha256 {sha256(b'by hand')}" in capsys.readouterr().out
+
+
+def test_fetching_all_means_all_that_can_be_downloaded(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("bench4d.weights.resolve", lambda id: asked.append(id) or Path(id))
+    assert main(["weights", "fetch"]) == 0
+    assert asked == [entry.id for entry in read_catalogue().values() if entry.sources] and "i3d-400" not in asked

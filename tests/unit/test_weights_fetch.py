@@ -101,6 +101,28 @@ def test_unreachable_hosts_and_strange_addresses_fail_quickly(partial):
             fetch(url, SHA256, len(DATA), partial, timeout=2)
 
 
+@pytest.mark.parametrize("before", [b"", DATA[:1_000_000], DATA, b"?" * 1000])
+def test_a_file_whose_size_nobody_states_is_resumed_and_verified(server, partial, before):
+    partial.parent.mkdir()
+    partial.write_bytes(before)
+    fetch(server({"/file": DATA}, break_after=2_000_000) + "/file", SHA256, None, partial, timeout=5)
+    assert partial.read_bytes() == DATA
+
+
+def test_a_file_of_unknown_size_with_another_content_is_refused(server, partial):
+    with pytest.raises(FetchFailed, match="wrong content"):
+        fetch(server({"/file": DATA[:-1]}) + "/file", SHA256, None, partial, timeout=5)
+    assert not partial.exists()
+
+
+def test_a_client_that_hangs_up_leaves_no_traceback(server, partial, capfd):
+    address = server({"/file": bytes(50_000_000)})
+    with pytest.raises(FetchFailed, match="wrong content"):
+        bring(address, partial, data=DATA[:100])
+    server.running[0].shutdown()
+    assert "Traceback" not in capfd.readouterr().err
+
+
 # package indexes
 
 

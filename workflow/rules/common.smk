@@ -100,6 +100,28 @@ def method_environment(wildcards):
     return str(METHODS[wildcards.method].folder / "environment.yaml")
 
 
+def method_data(wildcards):
+    return relative(METHODS[wildcards.method].folder / "method.yaml")
+
+
+def weights_of(wildcards):
+    """Where it stands which files a method's weights are; nothing for a method without weights."""
+    return f"results/weights/{wildcards.method}.json" if METHODS[wildcards.method].data["weights"] else []
+
+
+def weights_option(wildcards, input):
+    return f"--weights {input.weights}" if input.weights else ""
+
+
+def weights_attempt(wildcards):
+    """Counts on as long as a file is missing, so that the next run tries again; then it stays, and nothing reruns."""
+    path = Path(f"results/weights/{wildcards.method}.json")
+    if not path.is_file():
+        return 1
+    found = json.loads(path.read_text())
+    return found["attempt"] + any("reason" in entry for entry in found["files"].values())
+
+
 def method_gpus(wildcards):
     return int(METHODS[wildcards.method].data["needs"]["gpu"])
 
@@ -160,7 +182,10 @@ RENDERER = NOUNS + sources("bench4d/render/*.py", "bench4d/rendering.py", "bench
 ALIGNER = NOUNS + sources("bench4d/align.py", "bench4d/icp.py", "bench4d/similarity.py", "bench4d/surface.py")
 SCORER = NOUNS + sources(
     "bench4d/score.py",
-    "bench4d/metric.py",
+    "bench4d/scoring_engine.py",
+    "bench4d/feature*.py",
+    "bench4d/metric*.py",
+    "bench4d/pictures.py",
     "bench4d/frames.py",
     "bench4d/similarity.py",
     "bench4d/surface.py",

@@ -1,3 +1,27 @@
+rule:
+    name:
+        "method_weights"
+    input:
+        method=method_data,
+        script=script("method_weights.py"),
+        code=sources("bench4d/weights*.py"),
+    output:
+        "results/weights/{method}.json",
+    log:
+        "results/weights/{method}.log",
+    conda:
+        "../envs/metrics.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        method=method_folder,
+        attempt=weights_attempt,
+    shell:
+        "python {input.script} --method {params.method} --attempt {params.attempt} --out {output} > {log} 2>&1"
+
+
 # One process of a method over a batch of clips; a record a clip says how it went and what it cost.
 for benchmark in BENCHMARKS:
     for number, clips in enumerate(batches(benchmark)):
@@ -35,6 +59,7 @@ for benchmark in BENCHMARKS:
                 truth=truth_of,
                 method=method_files,
                 program=method_program,
+                weights=weights_of,
                 script=script("generate.py"),
                 code=script("contain.py"),
             output:
@@ -62,11 +87,12 @@ for benchmark in BENCHMARKS:
             params:
                 spec=spec,
                 truth=truth_option,
+                weights=weights_option,
                 root=root_of_output,
                 clips=clips_root,
                 gpus=method_gpus,
             shell:
                 "python {input.script} --spec {params.spec:q} --program {input.program} --clips {params.clips}"
-                " {params.truth} --out {params.root} --log {log} --gpus {params.gpus} --seconds {resources.clip_seconds}"
+                " {params.truth} {params.weights} --out {params.root} --log {log} --gpus {params.gpus} --seconds {resources.clip_seconds}"
                 " --ram-mb {resources.mem_mb} --disk-mb {resources.clip_disk_mb} --files {resources.clip_files}"
                 " --log-mb {resources.log_mb}"

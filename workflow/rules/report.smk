@@ -9,14 +9,16 @@ for benchmark in BENCHMARKS:
             scores=expand(f"results/{benchmark}/{{method}}/seed{{seed}}/scores.parquet", method=METHODS, seed=SEEDS),
             script=script("report.py"),
             code=sources(
-                "bench4d/tables.py",
-                "bench4d/table_formats.py",
+                "bench4d/columns.py",
+                "bench4d/comparisons.py",
                 "bench4d/stats.py",
+                "bench4d/table*",
                 "bench4d/results.py",
                 "metrics/*.py",
             ),
         output:
             expand(f"results/{benchmark}/table.{{form}}", form=["csv", "md", "tex", "html", "txt"]),
+            comparisons=f"results/{benchmark}/comparisons.csv",
             rows=f"results/{benchmark}/scores.parquet",
             frames=f"results/{benchmark}/frames.parquet",
         log:

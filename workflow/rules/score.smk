@@ -1,4 +1,8 @@
-# One job per method and seed: every network is loaded once.
+# One job per method and seed: every network is loaded once. The truth's vectors are kept in results/<benchmark>/features,
+# which is no output: jobs share it, and its files are named by all that decides them.
+SCORE_THREADS = 8 if HAS_GPU else 1  # a GPU waits for decoding, and for metrics that run on the CPU
+
+
 for benchmark in BENCHMARKS:
 
     rule:
@@ -7,7 +11,7 @@ for benchmark in BENCHMARKS:
         input:
             protocol=protocol(benchmark),
             script=script("weights.py"),
-            code=sources("bench4d/weights.py", "metrics/__init__.py", "weights.yaml"),
+            code=sources("bench4d/weights.py", "bench4d/metric_loading.py", "metrics/__init__.py", "weights.yaml"),
         output:
             f"results/{benchmark}/weights.json",
         log:
@@ -50,7 +54,7 @@ for benchmark in BENCHMARKS:
             f"results/{benchmark}/logs/score/{{method}}-seed{{seed}}.tsv"
         conda:
             "../envs/metrics.yaml"
-        threads: 1
+        threads: SCORE_THREADS
         resources:
             gpu=int(HAS_GPU),
             mem_mb=8000,
@@ -60,6 +64,8 @@ for benchmark in BENCHMARKS:
             root=parent_of_output,
             truth=truth_root,
             lease=lease(HAS_GPU),
+            precision=config["precision"],
         shell:
             "{params.lease}python {input.script} --protocol {input.protocol} --method {params.method} --seed {wildcards.seed}"
-            " --root {params.root} --truth {params.truth} --weights {input.weights} > {log} 2>&1"
+            " --root {params.root} --truth {params.truth} --weights {input.weights} --precision {params.precision}"
+            " --threads {threads} > {log} 2>&1"

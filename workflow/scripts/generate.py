@@ -45,6 +45,7 @@ def main():
     parser.add_argument("--truth", help="folder of the truth; given for reference methods only")
     parser.add_argument("--out", required=True, help="folder that gets <clip>/asset and <clip>/generate.json")
     parser.add_argument("--log", required=True)
+    parser.add_argument("--weights", help="JSON of method_weights.py; given for methods with weights only")
     parser.add_argument("--gpus", type=int, default=0, help="devices to lease for the method")
     for name, text in (
         ("seconds", "before a clip counts as hanging"),
@@ -61,10 +62,10 @@ def main():
 def generate(options, go_on):
     """All clips of the batch, in as many processes of the method as it takes."""
     limits = contain.Limits(options.seconds, options.ram_mb, options.disk_mb, options.files, options.log_mb)
-    waiting, lease, refused = make_job(options)["clips"], None, ""
+    waiting, lease, refused = make_job(options)["clips"], None, missing_weights(options)
     open(options.log, "w").close()
     try:
-        lease = gpu_lease.acquire(options.gpus, go_on=go_on)
+        lease = None if refused else gpu_lease.acquire(options.gpus, go_on=go_on)
     except gpu_lease.LeaseError as error:
         refused = str(error)
     device = ", ".join(d.name for d in lease.devices) if lease else device_name()
@@ -86,6 +87,8 @@ def make_job(options):
     clips, seed = spec.pop("clips"), spec.pop("seed")
     count, fps = spec.pop("n_frames"), spec.pop("fps")
     spec["times"] = {clip: [k / fps for k in range(count)] for clip in clips}
+    if options.weights:
+        spec["weights"] = {name: entry.get("path") for name, entry in read_weights(options).items()}
     spec["clips"] = []
     for clip in clips:
         entry = {"id": clip, "seed": seed}
@@ -95,6 +98,18 @@ def make_job(options):
             entry["truth"] = os.path.abspath(os.path.join(options.truth, clip))
         spec["clips"].append(entry)
     return spec
+
+
+def read_weights(options):
+    """Name -> {"path"}, or {"reason"} for a file that is missing."""
+    with open(options.weights, encoding="utf-8") as file:
+        return json.load(file)["files"]
+
+
+def missing_weights(options):
+    """Why the method cannot run for want of a file; empty if it can."""
+    entries = read_weights(options).values() if options.weights else ()
+    return "; ".join(entry["reason"] for entry in entries if "reason" in entry)
 
 
 def run_once(job, options, limits, lease, go_on):

@@ -7,9 +7,10 @@ import _root  # noqa: F401
 import pandas as pd
 
 from bench4d.benchmark import Benchmark
+from bench4d.comparisons import compare
 from bench4d.method import Method
 from bench4d.results import FRAME_ROW, ROW, read_rows, write_rows
-from bench4d.table_formats import write_tables
+from bench4d.table_formats import write_comparisons, write_tables
 from bench4d.tables import make_table
 from metrics import METRICS
 
@@ -29,4 +30,6 @@ write_rows(options.out / "scores.parquet", rows)
 write_rows(options.out / "frames.parquet", frames)
 skipped = dict(item.split("=", 1) for item in options.skipped)
 methods = [Method.read(path) for path in options.methods]
-write_tables(make_table(rows, Benchmark.read(options.protocol), methods, METRICS, skipped), options.out)
+benchmark = Benchmark.read(options.protocol)
+write_tables(make_table(rows, benchmark, methods, METRICS, skipped), options.out)
+write_comparisons(compare(rows, benchmark, methods, METRICS), options.out)

@@ -6,8 +6,9 @@ from pathlib import Path
 import _root  # noqa: F401
 
 from bench4d.benchmark import Benchmark
-from bench4d.files import sha256_file, write_json
-from bench4d.weights import WeightsMissing, resolve
+from bench4d.features import weights_of
+from bench4d.files import write_json
+from bench4d.metric_loading import find_weights
 from metrics import METRICS
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -15,13 +16,6 @@ parser.add_argument("--protocol", type=Path, required=True)
 parser.add_argument("--out", type=Path, required=True)
 options = parser.parse_args()
 
-found: dict[str, dict[str, str]] = {}
-for entry in Benchmark.read(options.protocol).data["metrics"]:
-    for name in METRICS[entry["id"]].weights:
-        try:
-            path = resolve(name)
-            found[name] = {"path": str(path), "sha256": sha256_file(path)}
-        except WeightsMissing as error:
-            print(error)
-            found[name] = {"reason": str(error).splitlines()[0]}
-write_json(options.out, found)
+entries = Benchmark.read(options.protocol).data["metrics"]
+ids = [id for entry in entries for id in weights_of(METRICS[entry["id"]])]
+write_json(options.out, find_weights(ids, print))

@@ -1,12 +1,13 @@
-"""Makes `import torchvision` work beside a CPU build of torch, for the oracle packages that need it in tests.
+"""Makes `import torchvision` work beside a CPU build of torch, for the packages that need it (open_clip, timm, lpips).
 
 torchvision's wheel links CUDA libraries in its C++ part; without them its import fails at an operator that is not
-registered. Declaring the two operators is enough for everything that the tests use (no operator is ever called).
+registered. Declaring the two operators is enough for everything used here (no operator is ever called).
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import torch
 
@@ -14,8 +15,9 @@ KEPT: list[torch.library.Library] = []  # a library that is garbage collected ta
 
 
 def import_torchvision() -> None:
+    """Call before importing a package that imports torchvision. ImportError if torchvision is not installed."""
     try:
-        import torchvision
+        import_module("torchvision")
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
@@ -25,4 +27,4 @@ def import_torchvision() -> None:
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         KEPT.append(library)
-        import torchvision  # noqa: F401
+        import_module("torchvision")
