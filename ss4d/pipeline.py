@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,6 +89,14 @@ class SS4DPipeline:
         """From a folder or a hub repository; `options` are those of `load_checkpoint`."""
         return cls(load_checkpoint(source, revision, **options), choose_device(device), progress)
 
+    def sample_with(self, steps: int | None = None, guidance: float | None = None) -> None:
+        """Other numbers of steps and another strength of guidance for both samplers; None keeps the checkpoint's."""
+        changes = {"steps": steps, "cfg_strength": guidance}
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        stages = (self.checkpoint.structure_sampler, self.checkpoint.latent_sampler)
+        first, second = (replace(settings, **given) for settings in stages)
+        self.checkpoint = replace(self.checkpoint, structure_sampler=first, latent_sampler=second)
+
     @torch.no_grad()
     def run(self, frames: Sequence[Image.Image], seed: int = 42, coords: Int32[Tensor, "N 4"] | None = None) -> Result:
         """Gaussians of every frame.
@@ -127,7 +135,7 @@ class SS4DPipeline:
                 "frames that are opaque everywhere",
                 "ss4d.matting.remove_background makes alpha.",
             )
-        return np.stack([np.asarray(image) for image in preprocess(frames)])
+        return np.stack([np.asarray(image) for image in preprocess(frames, self.image_encoder.image_size)])
 
     def _encode(self, images: UInt8[np.ndarray, "T S S 3"]) -> Float32[Tensor, "T L C"]:
         return encode(self.image_encoder, images, self.device)

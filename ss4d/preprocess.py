@@ -1,4 +1,4 @@
-"""Frames of a clip as the networks want them: one square crop for all, 518 x 518, on black."""
+"""Frames of a clip as the networks want them: one square crop for all, at the image encoder's size, on black."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from PIL import Image
 
 from bench4d.errors import FormatError
 
-SIDE = 518  # 37 patches of 14 pixels
+SIDE = 518  # of DINOv2's pictures: 37 patches of 14 pixels
 MARGIN = 1.2  # side of the crop / longer side of what is visible
 
 
-def preprocess(frames: Sequence[Image.Image]) -> list[Image.Image]:
-    """RGBA frames of one size -> RGB frames of 518 x 518, cropped with one box around what is visible in any frame."""
+def preprocess(frames: Sequence[Image.Image], side: int = SIDE) -> list[Image.Image]:
+    """RGBA frames of one size -> RGB frames of `side` x `side`, cropped with one box around what is visible in any."""
     box = crop_box(frames)
-    return [_on_black(frame.crop(box).resize((SIDE, SIDE), Image.Resampling.LANCZOS)) for frame in frames]
+    return [_on_black(frame.crop(box).resize((side, side), Image.Resampling.LANCZOS)) for frame in frames]
 
 
 def crop_box(frames: Sequence[Image.Image]) -> tuple[int, int, int, int]:

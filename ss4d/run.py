@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
@@ -11,6 +13,7 @@ if __name__ == "__main__":
 
 import numpy as np  # noqa: E402
 
+from bench4d.asset import Asset4D, Gaussians  # noqa: E402
 from bench4d.asset_io import write_asset  # noqa: E402
 from bench4d.cameras import Cameras, orbit  # noqa: E402
 from bench4d.clip import Clip  # noqa: E402
@@ -35,13 +38,14 @@ def main() -> None:
         image_encoder=ROOT / encoder if encoder else None,
         float32=parameters["float32"],
     )
+    pipeline.sample_with(parameters["steps"], parameters["guidance"])
     say(pipeline.checkpoint.report())
     for entry in job["clips"]:
         say(entry["id"])
         clip, out = Clip.read(Path(entry["clip"])), Path(entry["out"])
         result = pipeline.run(pictures(padded(clip.frames)), seed=entry["seed"])
         asset = result.to_asset(clip.times, declared_camera(clip, parameters["yaw"]), count=len(clip.frames))
-        write_asset(asset, out)
+        write_asset(frozen(asset) if parameters["frozen"] else asset, out)
         voxels = [len(coords) for coords in result.coords]
         files = dict(pipeline.checkpoint.files)
         write_json(out / "ss4d.json", {"files": files, "seed": entry["seed"], "voxels": voxels})
@@ -56,6 +60,12 @@ def say(text: str) -> None:
 def padded(frames: np.ndarray) -> np.ndarray:
     """Frames [T,H,W,4] with the last one repeated if T is odd: the second stage works on pairs."""
     return np.concatenate([frames, frames[-1:]]) if len(frames) % 2 else frames
+
+
+def frozen(asset: Asset4D) -> Asset4D:
+    """Its first frame at all times."""
+    frames = cast(list[Gaussians], [asset.frames[0]] * len(asset.times))
+    return replace(asset, frames=frames)
 
 
 def declared_camera(clip: Clip, yaw: float) -> Cameras:

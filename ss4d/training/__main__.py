@@ -19,7 +19,8 @@ from ..data.store import Store
 from .assemble import assemble
 from .config import read_training
 from .evaluate import GATES, evaluate
-from .export import export, read_networks
+from .evaluate_flow import evaluate_flow
+from .export import export, read_networks, slim
 from .latent_flow import LatentFlow
 from .latent_vae import LatentVAE
 from .lpips import Perceptual, find_weights
@@ -34,12 +35,19 @@ TRAIN = """Train on a data set of `python -m ss4d.data build`.
   torchrun --nproc-per-node 4 -m ss4d.training latent_vae --config full ...
 
 RUN gets config.json, log.jsonl, pictures/ and checkpoints/; --resume goes on from the last of these exactly."""
-EVALUATE = "Measure exported networks on clips that they were not trained on, and write sheets to look at."
+EVALUATE = (
+    """Measure networks and write sheets to look at: autoencoders as they were exported, flows as they are in a run."""
+)
+FLOWS = ("structure_flow", "latent_flow")
 CHECKPOINT = "folder of exported networks that a flow builds upon (image encoder) or is validated with (decoders)"
 TASKS: dict[str, Any] = {"structure_vae": StructureVAE, "latent_vae": LatentVAE}
 TASKS |= {"structure_flow": StructureFlow, "latent_flow": LatentFlow}
 PRECISION = "half: blocks in float16; stored-half: the same, but computed in float32 (for CPUs)"
 ASSEMBLE = "Put trained autoencoders and both flows together, with pipeline.json: what `python -m ss4d` runs."
+SLIM = (
+    "Copy the last moving average of a run in half precision: enough for assemble and evaluate, too little to resume."
+)
+NETWORKS = "folder of the autoencoders and of the image encoder that stage 2 was trained with"
 EXPORT = "Write a run's averaged weights in the layout of checkpoints: <network>.json and <network>.safetensors."
 
 
@@ -56,6 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT)
         command.add_argument("--steps", type=int, help="train.steps, if not the configuration's")
         command.add_argument("--minutes", type=float, help="stop after about so long, with a checkpoint")
+        command.add_argument("--until", type=int, metavar="STEP", help="stop there with a checkpoint; to be resumed")
         command.add_argument("--resume", action="store_true", help="go on with the run in RUN")
         command.add_argument("--accumulate", type=int, default=1, help="parts of a process's batch, to save memory")
         command.add_argument("--data-device", help="where the data set is kept (default: with the networks)")
@@ -66,6 +75,10 @@ def main(arguments: list[str] | None = None) -> None:
     command = commands.add_parser("evaluate", help="the figures of acceptance", description=EVALUATE)
     command.add_argument("what", choices=tuple(GATES))
     command.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="folder that export wrote")
+    command.add_argument("--run", type=Path, metavar="RUN", help="of a flow: its last moving average is measured")
+    command.add_argument("--clips", type=int, metavar="N", help="the first so many (default: all)")
+    help = "of a flow: another value of its run, such as loss.sampler.steps=8; may be repeated"
+    command.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=help)
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set to measure on")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="figures.json and sheets")
     command.add_argument("--lpips", action="store_true", help="also lpips-alex, which needs its weights")
@@ -74,14 +87,17 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("run", type=Path, metavar="RUN")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
     command.add_argument("--precision", choices=("float32", "half", "stored-half"), default="float32", help=PRECISION)
+    command = commands.add_parser("slim", help="what assemble and evaluate need of a run", description=SLIM)
+    command.add_argument("run", type=Path, metavar="RUN")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR")
     command = commands.add_parser("assemble", help="a checkpoint that the pipeline runs", description=ASSEMBLE)
-    command.add_argument("--autoencoders", type=Path, required=True, metavar="DIR", help="folder that export wrote")
+    command.add_argument("--autoencoders", type=Path, required=True, metavar="DIR", help=NETWORKS)
     command.add_argument("--structure-flow", type=Path, required=True, metavar="RUN")
     command.add_argument("--latent-flow", type=Path, required=True, metavar="RUN")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
     command.add_argument("--precision", choices=("float32", "half", "stored-half"), default="float32", help=PRECISION)
     options = parser.parse_args(arguments)
-    actions: dict[str, Any] = {"evaluate": _evaluate, "export": _export, "assemble": _assemble}
+    actions: dict[str, Any] = {"evaluate": _evaluate, "export": _export, "slim": _slim, "assemble": _assemble}
     try:
         actions.get(options.command, _train)(options)
     except FormatError as error:
@@ -129,7 +145,7 @@ def _train(options: argparse.Namespace) -> None:
         task = StructureFlow(section, backend, store, options.checkpoint)
     else:
         task = LatentFlow(section, backend, store, options.checkpoint)
-    run = Options(options.accumulate, options.minutes, options.resume, options.tensorboard)
+    run = Options(options.accumulate, options.minutes, options.until, options.resume, options.tensorboard)
     if world.size > 1:
         dist.init_process_group("nccl" if backend.device.type == "cuda" else "gloo")
     try:
@@ -141,6 +157,14 @@ def _train(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     backend = _backend(options)
+    if options.what in FLOWS:
+        if options.run is None or options.lpips:
+            raise FormatError("evaluate", f"--run and no --lpips for {options.what}", "another choice")
+        task = TASKS[options.what]
+        store = Store.read(options.data, backend.device, parts=task.validation_parts)
+        found = evaluate_flow(options.run, store, backend, options.checkpoint, options.out, options.clips, options.set)
+        sys.stdout.write(f"{found}\n")
+        return
     networks, hashes = read_networks(options.checkpoint, options.what, backend.device)
     parts = StructureVAE.parts if options.what == "structure_vae" else LatentVAE.parts
     store = Store.read(options.data, backend.device, parts=parts)
@@ -154,6 +178,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     for path in export(options.run, options.out, options.precision):
         sys.stdout.write(f"{path}\n")
+
+
+def _slim(options: argparse.Namespace) -> None:
+    sys.stdout.write(f"{slim(options.run, options.out)}\n")
 
 
 def _assemble(options: argparse.Namespace) -> None:

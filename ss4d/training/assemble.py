@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,18 +40,16 @@ def assemble(
     """Write the checkpoint and return its pipeline.json.
 
     Args:
-        autoencoders: folder that `export` wrote; its files keep their precision. The scale by which stage 1's latents
-            were divided in training goes into the structure autoencoder, see `fold_scale`.
+        autoencoders: folder that `export` wrote, with the image encoder that stage 2 was trained with; autoencoders
+            keep their precision. The scale by which stage 1's latents were divided in training goes into the structure
+            autoencoder, see `fold_scale`.
         structure_run, latent_run: of the flows; their moving averages, in `precision` (see `export`).
     """
     structure, structure_sampler = _run(structure_run, "structure_flow")
     latent, latent_sampler = _run(latent_run, "latent_flow")
     export(structure_run, out, precision)
     export(latent_run, out, precision)
-    wanted = read_json(state.latest(latent_run) / "state.json")["section"]["networks"]["image_encoder"]["sha256"]
-    if (found := sha256_file(out / "image_encoder.safetensors")) != wanted:
-        next_step = "Train latent_flow with the image encoder that the last checkpoint of structure_flow exports."
-        raise FormatError(structure_run, f"the image encoder of {latent_run}, sha256 {wanted}", found, next_step)
+    _check_encoder(autoencoders / "image_encoder.safetensors", structure, structure_run, latent_run)
     for name in COPIED:
         for suffix in (".json", ".safetensors"):
             with atomic(out / f"{name}{suffix}") as temporary:
@@ -59,6 +58,25 @@ def assemble(
     normalisation = {key: latent[f"normalisation.{key}"].tolist() for key in ("mean", "std")}
     write_pipeline(out, ROLES, (structure_sampler, latent_sampler), normalisation, "image_encoder")
     return out / "pipeline.json"
+
+
+def _check_encoder(file: Path, structure: Mapping[str, Tensor], structure_run: Path, latent_run: Path) -> None:
+    """Raise FormatError unless stage 2 was trained with this file, and stage 1 ended with what is in it."""
+    wanted = read_json(state.latest(latent_run) / "state.json")["section"]["networks"]["image_encoder"]["sha256"]
+    if (found := sha256_file(file)) != wanted:
+        raise FormatError(file, f"the image encoder of {latent_run}, sha256 {wanted}", found)
+    front = "image_encoder."
+    own = {key.removeprefix(front): x for key, x in structure.items() if key.startswith(front)}
+    held = read_tensors(file)
+    if set(own) != set(held) or not all(_same(own[key], x) for key, x in held.items()):
+        next_step = "Train latent_flow with the image encoder that structure_flow exports when it has stopped changing."
+        raise FormatError(structure_run, f"the image encoder of {file}", "another one", next_step)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Bit by bit, once both are in the coarser of their types."""
+    kind = torch.float16 if torch.float16 in (a.dtype, b.dtype) else torch.float32
+    return torch.equal(a.to(kind), b.to(kind))
 
 
 def _run(run: Path, name: str) -> tuple[dict[str, Tensor], SamplerSettings]:

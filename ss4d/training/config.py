@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,24 @@ SECTIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training with one shape of its batches.
+
+    Attributes:
+        until: steps that are done when it ends.
+        frames, clips: as in `TrainSettings`.
+        begin: steps that are done when it begins.
+        before: rows of batches before it, of which order.py numbers the next.
+    """
+
+    until: int
+    frames: int
+    clips: int
+    begin: int = 0
+    before: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How one family of networks is trained.
@@ -42,6 +61,10 @@ class TrainSettings:
         steps: updates of the weights.
         clips: of the global batch, over all processes and accumulated parts.
         frames: consecutive frames of each clip.
+        curriculum: what comes first, [[until, frames, clips], ...] with growing numbers of steps: until so many steps
+            are done, clips have so many frames. `clips` and `frames` hold for the rest.
+        freeze: name of a network that is not trained any more when `freeze_after` steps are done: it becomes its
+            moving average and stays so. "" for none.
         lr: learning rate after the warm-up.
         warmup: steps over which it rises linearly.
         schedule: "constant", or "cosine": down to lr_end * lr at the last step.
@@ -58,6 +81,9 @@ class TrainSettings:
     clips: int
     frames: int
     lr: float
+    curriculum: tuple[tuple[int, int, int], ...] = ()
+    freeze: str = ""
+    freeze_after: int = 0
     warmup: int = 0
     schedule: str = "constant"
     lr_end: float = 0.0
@@ -82,6 +108,27 @@ class TrainSettings:
             raise FormatError("train.schedule", '"constant" or "cosine"', repr(self.schedule))
         if not (self.lr > 0 and 0 <= self.ema < 1 and self.clip_norm > 0 and 0 < self.clip_percentile <= 100):
             raise FormatError("train", "lr > 0, 0 <= ema < 1, clip_norm > 0, a percentile", f"{self}")
+        ends = [0, *(until for until, _, _ in self.curriculum)]
+        if sorted(set(ends)) != ends or any(min(numbers) < 1 for numbers in self.curriculum):
+            expected = "[[until, frames, clips], ...] with growing numbers of steps and at least 1 frame and clip"
+            raise FormatError("train.curriculum", expected, f"{self.curriculum}")
+        if (self.freeze != "") != (self.freeze_after > 0):
+            expected = "the name of a network together with train.freeze_after >= 1, or neither"
+            raise FormatError("train.freeze", expected, f"{self.freeze!r} and {self.freeze_after}")
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The curriculum and what follows it, which has no end."""
+        made: list[Phase] = []
+        for until, frames, clips in (*self.curriculum, (sys.maxsize, self.frames, self.clips)):
+            last = made[-1] if made else Phase(0, 0, 0)
+            before = last.before + (last.until - last.begin) * last.clips
+            made.append(Phase(until, frames, clips, last.until, before))
+        return tuple(made)
+
+    def phase(self, step: int) -> Phase:
+        """The phase of step 0, 1, ..."""
+        return next(phase for phase in self.phases if step < phase.until)
 
 
 @dataclass(frozen=True)
@@ -123,8 +170,20 @@ def parse_section(name: str, data: Any, resolution: int, where: str) -> Section:
         raise FormatError(where, 'an object with "networks", "train" and "loss"', f"{sorted(data)}"[:80])
     if tuple(data["networks"]) != SECTIONS[name]:
         raise FormatError(f"{where}.networks", f"{list(SECTIONS[name])}", f"{list(data['networks'])}")
-    train = strict(TrainSettings, data["train"], f"{where}.train")
+    train = _train_settings(data["train"], f"{where}.train")
+    if train.freeze and train.freeze not in data["networks"]:
+        raise FormatError(f"{where}.train.freeze", f"one of {list(data['networks'])}, or nothing", repr(train.freeze))
     return Section(name, resolution, data["networks"], train, data["loss"])
+
+
+def _train_settings(data: Any, where: str) -> TrainSettings:
+    rest = {key: value for key, value in data.items() if key != "curriculum"} if isinstance(data, Mapping) else data
+    curriculum = data.get("curriculum", []) if isinstance(data, Mapping) else []
+    settings = strict(TrainSettings, rest, where)
+    rows = curriculum if isinstance(curriculum, list) else [curriculum]
+    if not all(isinstance(row, list) and len(row) == 3 and all(type(x) is int for x in row) for row in rows):
+        raise FormatError(f"{where}.curriculum", "[[until, frames, clips], ...]", f"{curriculum!r:.80}")
+    return replace(settings, curriculum=tuple((until, frames, clips) for until, frames, clips in rows))
 
 
 def with_half(name: str, args: Mapping[str, Any], half: bool) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from .lpips import Perceptual
 from .task import Backend
 
 GATES = {"structure_vae": ("G1", "iou", 0.95), "latent_vae": ("G2", "psnr", 26.0)}
+GATES |= {"structure_flow": ("G3", "iou", 0.8), "latent_flow": ("G4", "psnr", 22.0)}  # evaluate_flow.py
 SHEET = 6  # clips a sheet
 
 

@@ -46,19 +46,20 @@ class Rows:
         return Rows(self.clips[part], self.starts[part], self.seeds[part])
 
 
-def rows(seed: int, step: int, batch: int, frames: Sequence[int], window: int) -> Rows:
+def rows(seed: int, step: int, batch: int, frames: Sequence[int], window: int, before: int = 0) -> Rows:
     """The global batch of a step. Every clip comes once before any comes again.
 
     Args:
         batch: rows of the global batch.
         frames: how many frames each clip has.
         window: how many of them a row has; it starts anywhere that fits.
+        before: rows that came before step 0, in batches of another size.
     """
     if short := [k for k, count in enumerate(frames) if count < window]:
         found = f"{frames[short[0]]} in clip {short[0]} ({len(short)} such clips)"
         raise FormatError("clips", f"at least train.frames = {window} frames each", found)
     clips, starts, seeds = [], [], []
-    for place in range(step * batch, (step + 1) * batch):
+    for place in range(before + step * batch, before + (step + 1) * batch):
         epoch, position = divmod(place, len(frames))
         clip = int(permutation(seed, epoch, len(frames))[position])
         clips.append(clip)

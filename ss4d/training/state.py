@@ -115,7 +115,7 @@ def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Paths of values that differ, but for how long to train, and what to write how often."""
+    """Paths of values that differ, but for how long to train what, and what to write how often."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(set(old) | set(new))
         inside = (_differences(old.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in keys)
@@ -124,3 +124,4 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 FREE = {f"train.{name}" for name in ("steps", "log_every", "validate_every", "validate_clips", "save_every", "keep")}
+FREE |= {"train.freeze", "train.freeze_after"}

@@ -49,12 +49,14 @@ class Options:
     Attributes:
         accumulate: parts of a process's batch that are computed one after the other, to save memory.
         minutes: stop after about so long, with a checkpoint.
+        until: stop when so many steps are done, with a checkpoint; what is drawn and the rate depend on train.steps.
         resume: go on from the last checkpoint of the run instead of starting one.
         tensorboard: write its files too.
     """
 
     accumulate: int = 1
     minutes: float | None = None
+    until: int | None = None
     resume: bool = False
     tensorboard: bool = False
 
@@ -76,15 +78,15 @@ class Training:
     def __init__(self, task: Task, store: Store, backend: Backend, world: World, accumulate: int) -> None:
         self.task, self.store, self.backend, self.world, self.accumulate = task, store, backend, world, accumulate
         self.settings = task.section.train
-        if self.settings.clips % (world.size * accumulate):
-            found = f"{world.size} processes x {accumulate} parts"
-            raise FormatError("train.clips", f"a multiple of the parts of a batch, {found}", f"{self.settings.clips}")
+        for clips in (phase.clips for phase in self.settings.phases):
+            if clips % (world.size * accumulate):
+                found = f"{world.size} processes x {accumulate} parts"
+                raise FormatError("train.clips", f"a multiple of the parts of a batch, {found}", f"{clips}")
         task.check(store)
         self.networks = task.networks
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
-        self.forward: nn.Module = Forward(task)
-        if world.size > 1:
-            self.forward = DistributedDataParallel(self.forward, broadcast_buffers=False)
+        self.forward = self._forward()
+        self.frozen = False
         self.parameters = list(self.networks.parameters())
         s = self.settings
         self.optimiser = torch.optim.AdamW(
@@ -92,18 +94,32 @@ class Training:
         )
         self.clip = GradientClip(s.clip_norm, s.clip_percentile, s.clip_window, backend.device)
 
+    def _forward(self) -> nn.Module:
+        forward = Forward(self.task)
+        return DistributedDataParallel(forward, broadcast_buffers=False) if self.world.size > 1 else forward
+
     def inputs(self, step: int) -> list[tuple[Any, list[int]]]:
         """This process's parts of a step's batch, with the seeds of what is drawn for their rows."""
-        s, parts = self.settings, self.world.size * self.accumulate
-        batch = rows(s.seed, step, s.clips, self.store.lengths, s.frames)
-        each, made = s.clips // parts, []
+        s, parts, phase = self.settings, self.world.size * self.accumulate, self.settings.phase(step)
+        clips_of, frames = self.store.lengths, phase.frames
+        batch = rows(s.seed, step - phase.begin, phase.clips, clips_of, frames, phase.before)
+        each, made = phase.clips // parts, []
         for part in range(self.world.rank * self.accumulate, (self.world.rank + 1) * self.accumulate):
             own = batch[part * each : (part + 1) * each]
             clips, starts = torch.tensor(own.clips), torch.tensor(own.starts)
             generators = [torch.Generator().manual_seed(mix(seed, VIEWS)) for seed in own.seeds]
-            cut = self.store.batch(clips, starts, s.frames, generators)
+            cut = self.store.batch(clips, starts, frames, generators)
             made.append((self.task.prepare(moved(cut, self.backend.device)), own.seeds))
         return made
+
+    def freeze(self, step: int) -> None:
+        """From its step on, train.freeze's network is its moving average and has no gradients."""
+        if self.frozen or not self.settings.freeze or step < self.settings.freeze_after:
+            return
+        network = self.networks[self.settings.freeze]
+        network.load_state_dict(self.average[self.settings.freeze].state_dict())  # after a resume it is already
+        network.requires_grad_(False)
+        self.forward, self.frozen = self._forward(), True  # the wrapper has to know what has gradients
 
     def gradients(self, number: int, inputs: list[tuple[Any, list[int]]]) -> dict[str, Float32[Tensor, ""]]:
         """Leave the gradients of a step in the parameters; the terms of the loss."""
@@ -169,30 +185,36 @@ def train(
     began = time.perf_counter()
     prefetch = Prefetch(training.inputs, backend.device)
     inputs = prefetch(first) if first < settings.steps else []
+    training.freeze(first)
     throughput = Throughput(training, training.flops(first, inputs))
     meter = Meter(backend.device)
-    for step in range(first, settings.steps):
+    end = min(settings.steps, options.until or settings.steps)
+    borders = {phase.until for phase in settings.phases}
+    for step in range(first, end):
+        training.freeze(step)
         meter.add(training.step(step, inputs))
         done, over = step + 1, False
-        if done < settings.steps:
+        if done < end:
             inputs = prefetch(done)
         saving, validating = (done % n == 0 for n in (settings.save_every, settings.validate_every))
-        if done % settings.log_every == 0 or saving or validating or done == settings.steps:
+        if done % settings.log_every == 0 or saving or validating or done == end or done in borders:
             means, seconds = meter.read()
-            means |= {"lr": learning_rate(step, settings), **throughput.figures(seconds)}
+            means |= {"lr": learning_rate(step, settings), **throughput.figures(step, seconds)}
             log.write("train", done, _mean_of_all(means, world, backend.device))
             over = _agree(options.minutes is not None and time.perf_counter() - began > 60 * options.minutes, world)
-        last = over or done == settings.steps
+        last = over or done == end
         if world.rank == 0 and validation is not None and (validating or last):
             clips = range(min(settings.validate_clips, len(validation)))
             log.write("validation", done, task.validate(training.average, validation, clips))
             log.picture(done, task.picture(training.average, validation, clips[:4]))
         if world.rank == 0 and (saving or last):
             state.save(run, done, *saved, identity, settings.keep)
-        if saving or validating:
-            meter.restart()
         if last:
             break
+        if done in borders:
+            throughput.flops = training.flops(done, inputs)
+        if saving or validating or done in borders:
+            meter.restart()
     return training.average
 
 
@@ -204,10 +226,10 @@ class Throughput:
         self.settings, self.device, self.world = training.settings, training.backend.device, training.world
         self.best = matmul_rate(self.device) if self.device.type == "cuda" else None
 
-    def figures(self, seconds: float) -> dict[str, float]:
-        tera = self.flops / seconds / 1e12
-        clips = self.settings.clips / seconds
-        found = {"ms": 1000 * seconds, "clips_per_s": clips, "frames_per_s": clips * self.settings.frames}
+    def figures(self, step: int, seconds: float) -> dict[str, float]:
+        tera, phase = self.flops / seconds / 1e12, self.settings.phase(step)
+        clips = phase.clips / seconds
+        found = {"ms": 1000 * seconds, "clips_per_s": clips, "frames_per_s": clips * phase.frames}
         found |= {"tflops_per_device": tera, "memory_gib": peak_memory(self.device)}
         return found | ({"share_of_matmul": tera / self.best} if self.best else {})
 

@@ -1,8 +1,9 @@
 """Trainings of SS4D's two flows: what they predict, what is drawn, that they learn, go on exactly and end in use."""
 
+# ruff: noqa: F401, F811 (a fixture that is imported, and used as an argument)
+
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,11 +17,9 @@ import torch
 from PIL import Image
 
 from bench4d.errors import FormatError
-from ss4d.checkpoint import Model, SamplerSettings, load_checkpoint, save_model
+from ss4d.checkpoint import SamplerSettings, load_checkpoint
 from ss4d.data.augment import spoilt
 from ss4d.data.config import AugmentConfig, DataConfig
-from ss4d.data.store import Store
-from ss4d.image_encoder import SmallImageEncoder
 from ss4d.pipeline import SS4DPipeline, integrate
 from ss4d.structure_vae import (
     SparseStructureDecoder,
@@ -31,32 +30,13 @@ from ss4d.structure_vae import (
 from ss4d.training import flow
 from ss4d.training.__main__ import main
 from ss4d.training.assemble import assemble
-from ss4d.training.config import CLASSES, SECTIONS, Section, parse_section, read_training
+from ss4d.training.config import SECTIONS, read_training
 from ss4d.training.export import export, read_network
 from ss4d.training.latent_flow import LatentFlow
 from ss4d.training.structure_flow import StructureFlow, fold_scale
 from ss4d.training.task import Backend, Draws, build_networks
 from ss4d.training.trainer import Options, train
-from tests.toy_store import toy_store
-from tests.toy_training import make_task
-
-CPU = Backend.of("cpu")
-SIDE, WIDTH = 16, 48  # of condition pictures and tokens
-FLOW = {"model_channels": 48, "cond_channels": WIDTH, "in_channels": 4, "out_channels": 4, "num_blocks": 2}
-FLOW |= {"num_heads": 2, "pe_mode": "rope_t", "qk_rms_norm": True, "expand_self_attn": True}
-NETWORKS: dict[str, dict[str, Any]] = {
-    "structure_flow": {
-        "image_encoder": {"image_size": SIDE, "patch_size": 8, "width": WIDTH, "depth": 1, "heads": 2},
-        "structure_flow": {**FLOW, "resolution": 4, "patch_size": 1, "window_size": 2, "share_mod": True},
-    },
-    "latent_flow": {
-        "latent_flow": {**FLOW, "resolution": 8, "patch_size": 2, "io_block_channels": [16]}
-        | {"io_block_channels_t": [48], "conv_type": "3D_1D"},
-    },
-}
-TRAIN = {"steps": 5, "clips": 2, "frames": 2, "lr": 3e-3, "warmup": 2, "schedule": "cosine", "ema": 0.9}
-TRAIN |= {"clip_window": 1000, "log_every": 1, "validate_every": 1000, "save_every": 2, "validate_clips": 1}
-LOSS = {"sampler": {"steps": 8, "cfg_strength": 1.0, "cfg_interval": [0.5, 1.0], "rescale_t": 1.0}}
+from tests.toy_flows import CPU, LOSS, TRAIN, autoencoders, encoded, make, same, section
 
 
 @pytest.fixture(autouse=True)
@@ -65,48 +45,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def section(name: str, loss: dict[str, Any] | None = None, **settings: Any) -> Section:
-    networks = copy.deepcopy(NETWORKS[name])
-    return parse_section(name, {"networks": networks, "train": TRAIN | settings, "loss": LOSS | (loss or {})}, 8, "toy")
-
-
-def encoded(clips: int = 2, frames: int = 2) -> Store:
-    """The toy data set with latents of both kinds and condition pictures; latents 4^3 with 4 channels."""
-    store = toy_store(clips, frames)
-    tensors = dict(store.tensors)
-    sizes, waves = torch.tensor([0.5, 1.0, 2.0, 3.0]), torch.tensor([[2.0, 1, 0], [0, 2, 1], [1, 0, 2], [2, -1, 1]])
-    at = torch.cartesian_prod(*[torch.linspace(-1, 1, 4)] * 3) @ waves.T  # [64,4]
-    phase = torch.arange(clips * frames).view(-1, 1, 1)  # another picture in each frame
-    tensors["structure_latents"] = ((at + phase).sin() * sizes).mT.reshape(-1, 4, 4, 4, 4).half()
-    slot = torch.arange(clips * frames).repeat_interleave(tensors["frame_starts"].diff())
-    at = (tensors["voxels"] / 3.5 - 1) @ waves.T  # [N,4]
-    tensors["latents"] = ((at + slot[:, None]).sin() * sizes + 1).half()
-    small = tensors["views"][:, :1, ::2, ::2]
-    tensors["condition"] = small.contiguous()
-    tensors["condition_camera_to_world"] = tensors["view_camera_to_world"][::frames, :1].contiguous()
-    tensors["condition_intrinsics"] = tensors["view_intrinsics"][::frames, :1].contiguous()
-    x = tensors["latents"].float()
-    normalisation = {"mean": tuple(x.mean(0).tolist()), "std": tuple(x.std(0).tolist())}
-    return replace(store, tensors=tensors, normalisation=normalisation)
-
-
-@pytest.fixture(scope="module")
-def autoencoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of both autoencoders, untrained."""
-    folder = tmp_path_factory.mktemp("autoencoders")
-    for family in ("structure_vae", "latent_vae"):
-        task = make_task(family)
-        for name, network in task.networks.items():
-            save_model(folder, Model(name, CLASSES[name], task.section.networks[name], network))
-    args = NETWORKS["structure_flow"]["image_encoder"]
-    save_model(folder, Model("image_encoder", "SmallImageEncoder", args, SmallImageEncoder.from_args(args)))
-    return folder
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
 # ---- convention and draws --------------------------------------------------------------------------------------------
@@ -240,11 +178,6 @@ def test_resumed_run_ends_with_the_same_bits(tmp_path: Path, name: str, autoenco
         averages.append(train(task, store, tmp_path / run, CPU, options).state_dict())
         tasks.append(task.networks.state_dict())
     assert same(*tasks) and same(*averages) and not same(tasks[0], averages[0])
-
-
-def make(name: str, store: Store, checkpoint: Path | None = None, **settings: Any) -> Any:
-    kind = {"structure_flow": StructureFlow, "latent_flow": LatentFlow}[name]
-    return kind(section(name, **settings), CPU, store, checkpoint)
 
 
 def fail_at(loss: Any, step: int) -> Any:
