@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal, cast
+from itertools import groupby
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,11 +19,14 @@ from torch import Tensor, nn
 
 from bench4d.errors import FormatError
 
-from .layers import MultiHeadRMSNorm, rope_t
+from . import kernels
+from .layers import LayerNorm32, MultiHeadRMSNorm, Rotation, rotate, rotation
 
-# How packed sequences are computed. "grouped": those of equal lengths as one batch; runs anywhere, in any precision.
-# "varlen": all in one launch, for thousands of short sequences; NVIDIA GPUs, half precision, D a multiple of 8.
+# How packed sequences are computed if they form more than `RUNS` runs. "grouped": those of equal lengths as one batch;
+# runs anywhere, in any precision. "varlen": all in one launch, for thousands of short sequences; NVIDIA GPUs, half
+# precision, D a multiple of 8.
 Kernel = Literal["grouped", "varlen"]
+RUNS = 8  # up to so many runs of equally long sequences are computed one after the other, without sorting anything
 
 
 def attend(
@@ -62,18 +66,23 @@ def attend_packed(
         )
     if keyless := np.flatnonzero((q_sizes > 0) & (k_sizes == 0)).tolist():
         raise FormatError("lengths of packed sequences", "keys wherever there are queries", f"none in {keyless}")
+    pairs = list(zip(q_sizes.tolist(), k_sizes.tolist(), strict=True))
+    runs = [(size, len(list(members))) for size, members in groupby(pairs)]
+    if len(runs) <= RUNS:  # equally long neighbours are a batch as they stand
+        q_runs, k_runs = ([count * size[i] for size, count in runs] for i in range(2))
+        batches = zip(runs, q.split(q_runs), k.split(k_runs), v.split(k_runs), strict=True)
+        found = [
+            attend(*(x.unflatten(0, (count, -1)) for x in part)).flatten(0, 1)
+            for ((queries, _), count), *part in batches
+            if queries
+        ]
+        return torch.cat(found) if len(found) > 1 else found[0] if found else torch.empty_like(q)
     if kernel == "varlen":
         return _attend_varlen(q, k, v, q_sizes, k_sizes)
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for i, (queries, keys) in enumerate(zip(q_sizes.tolist(), k_sizes.tolist(), strict=True)):
-        if queries:
-            groups[queries, keys].append(i)
-    if not groups:
-        return torch.empty_like(q)
-    if len(groups) == 1:
-        ((_, keys), members) = next(iter(groups.items()))
-        if len(members) * keys == len(k):  # [N, H, D] is [sequences, N / sequences, H, D] as it stands
-            return attend(*(x.unflatten(0, (len(members), -1)) for x in (q, k, v))).flatten(0, 1)
+    for i, size in enumerate(pairs):
+        if size[0]:
+            groups[size].append(i)
 
     # Bring sequences of equal lengths next to each other, attend group by group, and put the results back.
     q_order, k_order = _rows(q_sizes, groups.values(), q.device), _rows(k_sizes, groups.values(), k.device)
@@ -116,6 +125,13 @@ def use_kernel(network: nn.Module, kernel: Kernel) -> None:
             layer.kernel = kernel
 
 
+def use_fused(network: nn.Module, on: bool = True) -> None:
+    """Let norms, modulations and rotations inside `network` run as Triton kernels where no derivative is wanted."""
+    for layer in network.modules():
+        if isinstance(layer, SelfAttention | LayerNorm32):
+            layer.fused = on
+
+
 def _rows(sizes: np.ndarray, groups: Iterable[list[int]], device: torch.device) -> Tensor:
     """Rows of packed sequences of these sizes, in the order of the groups' members."""
     starts = np.cumsum(sizes) - sizes
@@ -136,7 +152,8 @@ def frame_windows(num_frames: int, window: int, shift: int) -> list[int]:
 class SelfAttention(nn.Module):
     """Projections of self attention. The caller says, by `attend` or `attend_packed`, which tokens see each other."""
 
-    kernel: Kernel = "grouped"  # of packed sequences, see `use_kernel`
+    kernel: Kernel = "grouped"  # see `use_kernel`
+    fused = False  # see `use_fused`
 
     def __init__(self, channels: int, heads: int, qk_rms_norm: bool, rope_base: float = 10000.0) -> None:
         super().__init__()
@@ -147,19 +164,47 @@ class SelfAttention(nn.Module):
         self.k_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else None
         self.to_out = nn.Linear(channels, channels)
 
+    def rotation(self, frame: Shaped[Tensor, "*batch"]) -> Rotation:
+        """For `qkv`, from each token's frame within its clip (broadcast to the tokens)."""
+        return rotation(frame, self.to_qkv.in_features // self.heads, self.rope_base)
+
     def qkv(
-        self, x: Float[Tensor, "*batch C"], frame: Shaped[Tensor, "..."] | None = None
+        self, x: Float[Tensor, "*batch C"], turn: Rotation | None = None
     ) -> tuple[Float[Tensor, "*batch H D"], Float[Tensor, "*batch H D"], Float[Tensor, "*batch H D"]]:
-        """Queries, keys and values; turned by the frames' indices within their clips if `frame` is given."""
-        q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # [*batch, H, D] each
-        if frame is not None:  # before the norm
-            q, k = rope_t(q, frame, self.rope_base), rope_t(k, frame, self.rope_base)
+        """Queries, keys and values; the first two turned if `turn` is given."""
+        qkv = self.to_qkv(x).unflatten(-1, (3, self.heads, -1))
+        if self.fused and not torch.is_grad_enabled() and qkv.shape[-1] & (qkv.shape[-1] - 1) == 0:
+            return self._fused(qkv, turn)
+        q, k, v = qkv.unbind(-3)  # [*batch, H, D] each
+        if turn is not None:  # before the norm
+            q, k = rotate(q, turn), rotate(k, turn)
         if self.q_rms_norm is not None and self.k_rms_norm is not None:
             q, k = self.q_rms_norm(q), self.k_rms_norm(k)
         return q, k, v
 
+    def _fused(self, qkv: Float[Tensor, "*batch 3 H D"], turn: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        angles = (None, None) if turn is None else tuple(a.reshape(-1, a.shape[-1]) for a in turn)
+        norms = self.q_rms_norm, self.k_rms_norm
+        gains = None if norms[0] is None or norms[1] is None else (norms[0].gamma, norms[1].gamma)
+        q, k = kernels.turn_norm(qkv.flatten(0, -4), angles[0], angles[1], gains)
+        v = qkv.select(-3, 2)
+        return q.view(v.shape), k.view(v.shape), v
+
     def out(self, h: Float[Tensor, "*batch H D"]) -> Float[Tensor, "*batch C"]:
         return self.to_out(h.flatten(-2))
+
+
+class Context(NamedTuple):
+    """A context as one cross attention sees it. It does not depend on the tokens: once a clip is enough."""
+
+    k: Float[Tensor, "*others H D"]
+    v: Float[Tensor, "*others H D"]
+
+
+class Nothing(NamedTuple):
+    """A context of zeros, however long: all keys are equal and all values too, so every token gets this answer."""
+
+    answer: Float[Tensor, " C"]
 
 
 class CrossAttention(nn.Module):
@@ -177,14 +222,16 @@ class CrossAttention(nn.Module):
         self.k_rms_norm = MultiHeadRMSNorm(channels // heads, heads) if qk_rms_norm else None
         self.to_out = nn.Linear(channels, channels)
 
-    def q_kv(
-        self, x: Float[Tensor, "*batch C"], context: Float[Tensor, "*others K"]
-    ) -> tuple[Float[Tensor, "*batch H D"], Float[Tensor, "*others H D"], Float[Tensor, "*others H D"]]:
-        q = self.to_q(x).unflatten(-1, (self.heads, -1))  # [*batch, H, D]
+    def q(self, x: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch H D"]:
+        q = self.to_q(x).unflatten(-1, (self.heads, -1))
+        return q if self.q_rms_norm is None else self.q_rms_norm(q)
+
+    def context(self, context: Float[Tensor, "*others K"]) -> Context:
         k, v = self.to_kv(context).unflatten(-1, (2, self.heads, -1)).unbind(-3)  # [*others, H, D] each
-        if self.q_rms_norm is not None and self.k_rms_norm is not None:
-            q, k = self.q_rms_norm(q), self.k_rms_norm(k)
-        return q, k, v
+        return Context(k if self.k_rms_norm is None else self.k_rms_norm(k), v)
+
+    def nothing(self) -> Nothing:
+        return Nothing(self.to_out(self.to_kv.bias.chunk(2)[1]))
 
     def out(self, h: Float[Tensor, "*batch H D"]) -> Float[Tensor, "*batch C"]:
         return self.to_out(h.flatten(-2))

@@ -9,9 +9,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,19 +21,21 @@ from torch.utils.checkpoint import checkpoint
 
 from bench4d.errors import FormatError
 
-from .attention import CrossAttention, SelfAttention, attend_packed
+from .attention import Context, CrossAttention, Nothing, SelfAttention, attend_packed
 from .config import config_from_args
 from .layers import (
     FeedForward,
     LayerNorm32,
     TimestepEmbedder,
     initialise_linears,
-    modulate,
     position_embedding,
     torso_to_half,
 )
 from .sparse import SparseConv, SparseTensor, per_clip, per_slot, pool_space, pool_time, unpool
 from .sparse.conv import KernelWeights
+
+# The image tokens of each slot, [S, L, K], or what a block's cross attention sees of them.
+Condition = Tensor | Context | Nothing
 
 
 @dataclass(frozen=True)
@@ -142,16 +144,16 @@ class SparseResBlock(nn.Module):
         """`num_frames` is that of the whole clip, before any pooling."""
         for kind in self.down:
             x = pool_space(x) if kind == "space" else pool_time(x, num_frames)
-        h = x.replace(F.silu(self.norm1(x.feats)))
+        h = x.replace(self.norm1(x.feats, silu=True))
         x = x.replace(self.skip_connection(x.feats))
         for kind in self.up:  # only now: norm and skip treat each row alone, and here there are fewer
             x, h = unpool(x, kind), unpool(h, kind)
         frames = num_frames // 2 if "time" in self.down else num_frames
-        if len(e) != x.slots:
+        if len(e) not in (1, x.slots):
             e = e.unflatten(0, (x.slots, -1)).mean(1)  # [F/2, E]: the mean of a pair of frames
         scale, shift = self.emb_layers(e).chunk(2, dim=-1)  # [slots, C] each
         h = self.conv1(h, frames)
-        h = h.replace(F.silu(modulate(self.norm2(h.feats), h.rows(shift), h.rows(scale))))
+        h = h.replace(self.norm2(h.feats, h.rows(shift), h.rows(scale), silu=True))
         h = self.conv2(h, frames)
         return h.replace(h.feats + x.feats)
 
@@ -172,28 +174,42 @@ class LatentFlowBlock(nn.Module):
         self.mlp = FeedForward(channels, config.mlp_ratio)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(channels, 6 * channels))
 
-    def forward(
-        self, x: SparseTensor, e: Float[Tensor, "S C"], cond: Float[Tensor, "S L K"], num_frames: int
-    ) -> SparseTensor:
+    def forward(self, x: SparseTensor, e: Float[Tensor, "S C"], cond: Condition, num_frames: int) -> SparseTensor:
         """`num_frames` is the number of slots of a clip here: half of the clip's frames."""
-        modulation = self.adaLN_modulation(e).chunk(6, dim=-1)  # [S, C] each
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (x.rows(value) for value in modulation)  # [N, C] each
+        m = self.modulation(x, e)
+        return self.respond(self.mix(x, m, num_frames), m, cond)
 
-        h = modulate(self.norm1(x.feats), shift_a, scale_a)
+    def modulation(self, x: SparseTensor, e: Float[Tensor, "S C"]) -> tuple[Float[Tensor, "N C"], ...]:
+        """Shift, scale and gate of self attention, then of the feed-forward layer; one row each if `e` has one."""
+        return tuple(x.rows(value) for value in self.adaLN_modulation(e).chunk(6, dim=-1))
+
+    def mix(self, x: SparseTensor, m: Sequence[Tensor], num_frames: int) -> SparseTensor:
+        """The first half, in which voxels see each other and no image."""
+        shift, scale, gate = m[:3]
+        h = self.norm1(x.feats, shift, scale)
         if self.over_time:
-            q, k, v = self.self_attn.qkv(h, x.coords[:, 0] % num_frames)  # [N, H, D] each
+            key = ("turn", num_frames, h.shape[1] // self.self_attn.heads, self.self_attn.rope_base)
+            turn = x.sites.remember(key, lambda: self.self_attn.rotation(x.coords[:, 0] % num_frames))
+            q, k, v = self.self_attn.qkv(h, turn)  # [N, H, D] each
             lengths = per_clip(x.sites, num_frames).lengths
         else:  # within one slot all angles are equal: turning q and k would change nothing
             q, k, v = self.self_attn.qkv(h)
             lengths = per_slot(x.sites).lengths
-        feats = x.feats + gate_a * self.self_attn.out(attend_packed(q, k, v, lengths, lengths, self.self_attn.kernel))
+        h = attend_packed(q, k, v, lengths, lengths, self.self_attn.kernel)
+        return x.replace(x.feats + gate * self.self_attn.out(h))
 
-        q, k, v = self.cross_attn.q_kv(self.norm2(feats), cond.flatten(0, 1))  # [N, H, D], [S L, H, D] twice
-        h = attend_packed(q, k, v, per_slot(x.sites).lengths, [cond.shape[1]] * len(cond), self.cross_attn.kernel)
-        feats = feats + self.cross_attn.out(h)
-
-        h = modulate(self.norm3(feats), shift_m, scale_m)
-        return x.replace(feats + gate_m * self.mlp(h))
+    def respond(self, x: SparseTensor, m: Sequence[Tensor], cond: Condition) -> SparseTensor:
+        """The second half, in which each voxel sees the images of its slot."""
+        if isinstance(cond, Nothing):
+            feats = x.feats + cond.answer
+        else:
+            k, v = self.cross_attn.context(cond) if isinstance(cond, Tensor) else cond  # [S, L, H, D] each
+            q = self.cross_attn.q(self.norm2(x.feats))  # [N, H, D]
+            lengths, seen = per_slot(x.sites).lengths, [k.shape[1]] * len(k)
+            h = attend_packed(q, k.flatten(0, 1), v.flatten(0, 1), lengths, seen, self.cross_attn.kernel)
+            feats = x.feats + self.cross_attn.out(h)
+        shift, scale, gate = m[3:]
+        return x.replace(feats + gate * self.mlp(self.norm3(feats, shift, scale)))
 
 
 class SLatFlow4DModel(nn.Module):
@@ -250,15 +266,65 @@ class SLatFlow4DModel(nn.Module):
         self, x: SparseTensor, t: Float[Tensor, " F"], cond: Float[Tensor, "F L K"], num_frames: int
     ) -> SparseTensor:
         """The velocity at flow time `t` (times 1000) of the latents `x`, given the image features of each slot."""
-        self._check(x, t, cond, num_frames)
+        self._check(x, t, num_frames)
+        self._check_condition(cond, x.slots)
+        h, e, skips = self._enter(x, t, num_frames)
+        pairs, e_pair = self._pairs(cond), _of_pairs(e)
+        for block in self.blocks:
+            h = self._run(block, h, e_pair, pairs, num_frames // 2)
+        return self._leave(h, e, skips, x, num_frames)
+
+    def conditions(self, cond: Float[Tensor, "F L K"], keep: bool = True) -> Sequence[Condition]:
+        """For `velocities`: what each block's cross attention sees of the image features.
+
+        Without `keep` that is worked out again in each call, and the memory for all blocks' keys and values is saved.
+        """
+        self._check_condition(cond, len(cond))
+        pairs = self._pairs(cond)
+        return [block.cross_attn.context(pairs) if keep else pairs for block in self._blocks()]
+
+    def nothing(self) -> list[Nothing]:
+        """For `velocities`: image features that are all zero."""
+        return [block.cross_attn.nothing() for block in self._blocks()]
+
+    def velocities(
+        self,
+        x: SparseTensor,
+        t: Float[Tensor, " 1"],
+        conds: Sequence[Sequence[Condition]],
+        num_frames: int,
+    ) -> list[SparseTensor]:
+        """`forward` for one time `t` of all slots and several conditions; what they share is computed once."""
+        self._check(x, t, num_frames)
+        h, e, skips = self._enter(x, t, num_frames)
+        first, *others = self._blocks()
+        e_pair = _of_pairs(e)
+        m = first.modulation(h, e_pair)
+        mixed = first.mix(h, m, num_frames // 2)
+        found = []
+        for cond in conds:
+            h = first.respond(mixed, m, cond[0])
+            for block, seen in zip(others, cond[1:], strict=True):
+                h = block(h, e_pair, seen, num_frames // 2)
+            found.append(self._leave(h, e, skips, x, num_frames))
+        return found
+
+    def _blocks(self) -> list[LatentFlowBlock]:
+        return cast(list[LatentFlowBlock], list(self.blocks))
+
+    def _pairs(self, cond: Float[Tensor, "F L K"]) -> Float[Tensor, "F/2 2*L K"]:
+        """The features of a pair of frames one after the other, in the type of the blocks."""
+        cond = cond.half() if self.config.use_fp16 else cond
+        return cond.unflatten(0, (-1, 2)).flatten(1, 2)
+
+    def _enter(
+        self, x: SparseTensor, t: Float[Tensor, " F"], num_frames: int
+    ) -> tuple[SparseTensor, Float[Tensor, "F C"], list[SparseTensor]]:
+        """Everything before the transformer: its voxels, the embedded times, and what the way out takes again."""
         dtype = torch.float16 if self.config.use_fp16 else x.feats.dtype
-        device = x.feats.device.type
-        with torch.autocast(device, enabled=False):  # in training too the first and last layers are in full precision
+        with torch.autocast(x.feats.device.type, enabled=False):  # in training too the ends are in full precision
             h = x.replace(self.input_layer(x.feats).to(dtype))
             e = self.t_embedder(t).to(dtype)  # [F, C]
-        e_pair = e.unflatten(0, (-1, 2)).mean(1)  # [F/2, C]
-        cond_pair = cond.to(dtype).unflatten(0, (-1, 2)).flatten(1, 2)  # [F/2, 2 L, K]: one frame's, then the other's
-
         skips: list[SparseTensor] = []
         for block in self.input_blocks:
             h = self._run(block, h, e, num_frames)
@@ -269,10 +335,15 @@ class SLatFlow4DModel(nn.Module):
         if self.config.conv_type == "non":
             h = pool_time(h, num_frames)
 
-        h = h.replace(h.feats + position_embedding(h.coords[:, 1:], h.feats.shape[1]).to(dtype))
-        for block in self.blocks:
-            h = self._run(block, h, e_pair, cond_pair, num_frames // 2)
+        channels = h.feats.shape[1]
+        position = h.sites.remember(("position", channels), lambda: position_embedding(h.coords[:, 1:], channels))
+        return h.replace(h.feats + position.to(dtype)), e, skips
 
+    def _leave(
+        self, h: SparseTensor, e: Float[Tensor, "F C"], skips: Sequence[SparseTensor], x: SparseTensor, num_frames: int
+    ) -> SparseTensor:
+        """Everything after the transformer; the velocity stands on the voxels of `x`."""
+        skips = list(skips)
         if self.config.conv_type == "non":
             h = unpool(h, "time")
         for block in self.out_blocks_t:
@@ -282,7 +353,7 @@ class SLatFlow4DModel(nn.Module):
             h = self._run(block, self._with_skip(h, skips), e, num_frames)
 
         feats = F.layer_norm(h.feats, h.feats.shape[-1:]).to(x.feats.dtype)  # in the torso's dtype, eps 1e-5
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(feats.device.type, enabled=False):
             return x.replace(self.out_layer(feats))
 
     def _with_skip(self, h: SparseTensor, skips: list[SparseTensor]) -> SparseTensor:
@@ -294,15 +365,21 @@ class SLatFlow4DModel(nn.Module):
             return checkpoint(block, *args, use_reentrant=False)
         return block(*args)
 
-    def _check(self, x: SparseTensor, t: Tensor, cond: Tensor, num_frames: int) -> None:
+    def _check(self, x: SparseTensor, t: Tensor, num_frames: int) -> None:
         x.sites.clips(num_frames)
         if num_frames % 2:
             next_step = "The network works on pairs of frames: leave one out or repeat one."
             raise FormatError("num_frames", "an even number of frames", f"{num_frames}", next_step)
         if x.feats.shape[1] != self.config.in_channels:
             raise FormatError("latents", f"[N, {self.config.in_channels}]", f"{list(x.feats.shape)}")
-        if t.shape != (x.slots,):
-            raise FormatError("flow time", f"[{x.slots}]: one value per slot", f"{list(t.shape)}")
-        if cond.ndim != 3 or len(cond) != x.slots or cond.shape[2] != self.config.cond_channels:
-            expected = f"[{x.slots}, L, {self.config.cond_channels}]"
+        if t.shape not in ((x.slots,), (1,)):
+            raise FormatError("flow time", f"[{x.slots}]: one value per slot, or [1] for all", f"{list(t.shape)}")
+
+    def _check_condition(self, cond: Tensor, slots: int) -> None:
+        if cond.ndim != 3 or len(cond) != slots or cond.shape[2] != self.config.cond_channels:
+            expected = f"[{slots}, L, {self.config.cond_channels}]"
             raise FormatError("image features", expected, f"{list(cond.shape)}")
+
+
+def _of_pairs(e: Float[Tensor, "F C"]) -> Float[Tensor, "F/2 C"]:
+    return e if len(e) == 1 else e.unflatten(0, (-1, 2)).mean(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +12,29 @@ from torch import Tensor, nn
 
 from bench4d.errors import FormatError
 
+from . import kernels
+
 
 class LayerNorm32(nn.LayerNorm):
     """Layer norm over the last axis, computed in float32 whatever the input's dtype; its parameters stay float32."""
 
+    fused = False  # see `use_fused`
+
     def __init__(self, channels: int, affine: bool, eps: float = 1e-6) -> None:
         super().__init__(channels, eps=eps, elementwise_affine=affine)
 
-    def forward(self, x: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch C"]:
-        return super().forward(x.float()).to(x.dtype)
+    def forward(
+        self, x: Float[Tensor, "*batch C"], shift: Tensor | None = None, scale: Tensor | None = None, silu: bool = False
+    ) -> Float[Tensor, "*batch C"]:
+        """The norm, then `modulate` if there are `shift` and `scale`, then perhaps SiLU."""
+        one_row = scale is None or scale.numel() == x.shape[-1]
+        if self.fused and one_row and not torch.is_grad_enabled():
+            factor, added = (self.weight, self.bias) if scale is None else (scale, shift)
+            return kernels.norm_modulate(x, factor, added, self.eps, scale is not None, silu)
+        y = super().forward(x.float()).to(x.dtype)
+        if shift is not None and scale is not None:
+            y = modulate(y, shift, scale)
+        return F.silu(y) if silu else y
 
 
 class MultiHeadRMSNorm(nn.Module):
@@ -70,21 +85,31 @@ def position_embedding(positions: Shaped[Tensor, "N 3"], channels: int) -> Float
     return F.pad(embedding, (0, channels - 6 * count))
 
 
-def rope_t(
-    x: Float[Tensor, "*batch H D"], frame: Shaped[Tensor, "*batch"], base: float = 10000.0
-) -> Float[Tensor, "*batch H D"]:
-    """Rotary embedding in time: adjacent channel pairs turn by frame * base^(-pair / pairs); computed in float32.
+class Rotation(NamedTuple):
+    """Cosines and sines of the angles by which the channel pairs of each token turn, the same for all its heads."""
+
+    cos: Float32[Tensor, "*batch P"]
+    sin: Float32[Tensor, "*batch P"]
+
+
+def rotation(frame: Shaped[Tensor, "*batch"], head_channels: int, base: float = 10000.0) -> Rotation:
+    """Rotary embedding in time: adjacent channel pairs turn by frame * base^(-pair / pairs).
 
     Args:
-        x: queries or keys.
-        frame: index of each token's frame within its clip; its shape must broadcast to that of x without [H, D].
+        frame: index of each token's frame within its clip; its shape must broadcast to that of the tokens.
+        head_channels: D, two for each pair.
         base: the lowest frequency is about 1 / base.
     """
-    pairs = x.shape[-1] // 2
-    frequencies = base ** (-torch.arange(pairs, dtype=torch.float32, device=x.device) / pairs)
-    angles = (frame.float()[..., None] * frequencies)[..., None, :]  # [*batch, 1, D/2]: the same for all heads
-    cos, sin = angles.cos(), angles.sin()
-    real, imaginary = x.float().unflatten(-1, (pairs, 2)).unbind(-1)  # [*batch, H, D/2] each
+    pairs = head_channels // 2
+    frequencies = base ** (-torch.arange(pairs, dtype=torch.float32, device=frame.device) / pairs)
+    angles = frame.float()[..., None] * frequencies
+    return Rotation(angles.cos(), angles.sin())
+
+
+def rotate(x: Float[Tensor, "*batch H D"], by: Rotation) -> Float[Tensor, "*batch H D"]:
+    """Queries or keys, turned; computed in float32."""
+    cos, sin = by.cos[..., None, :], by.sin[..., None, :]
+    real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)  # [*batch, H, D/2] each
     turned = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
     return turned.flatten(-2).to(x.dtype)
 

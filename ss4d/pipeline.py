@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from .image_encoder import encode
 from .latent_flow import SLatFlow4DModel
 from .preprocess import check_frames, preprocess
 from .sparse import SparseTensor
+from .speed import Kernels, chosen, fastest_attention, use_kernels
 from .structure_flow import SparseStructureFlow4DModel
 from .structure_vae import SparseStructureDecoder, occupied
 
@@ -65,12 +67,25 @@ class SS4DPipeline:
     Args:
         checkpoint: from `load_checkpoint`. Its networks are moved to `device`.
         progress: whether the samplers draw progress bars on stderr.
+        kernels: see `ss4d.speed`.
+        low_memory: keep on `device` only the network that runs, and no keys and values from step to step; slower.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu", progress: bool = False) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device | str = "cpu",
+        progress: bool = False,
+        *,
+        kernels: Kernels = "torch",
+        low_memory: bool = False,
+    ) -> None:
         self.checkpoint, self.device, self.progress = checkpoint, torch.device(device), progress
-        self.image_encoder = checkpoint.image_encoder.to(self.device)
-        networks = {role: model.network.to(self.device) for role, model in checkpoint.models.items()}
+        self.kernels, self.low_memory = chosen(kernels, self.device), low_memory
+        waiting = torch.device("cpu") if low_memory else self.device
+        self.image_encoder = checkpoint.image_encoder.to(waiting)
+        networks = {role: model.network.to(waiting) for role, model in checkpoint.models.items()}
+        use_kernels(networks.values(), self.kernels)
         self.structure_flow = cast(SparseStructureFlow4DModel, networks["sparse_structure_flow_model"])
         self.structure_decoder = cast(SparseStructureDecoder, networks["sparse_structure_decoder"])
         self.latent_flow = cast(SLatFlow4DModel, networks["slat_flow_model"])
@@ -84,10 +99,13 @@ class SS4DPipeline:
         *,
         device: str = "auto",
         progress: bool = False,
+        kernels: Kernels = "torch",
+        low_memory: bool = False,
         **options: Any,
     ) -> SS4DPipeline:
         """From a folder or a hub repository; `options` are those of `load_checkpoint`."""
-        return cls(load_checkpoint(source, revision, **options), choose_device(device), progress)
+        checkpoint = load_checkpoint(source, revision, **options)
+        return cls(checkpoint, choose_device(device), progress, kernels=kernels, low_memory=low_memory)
 
     def sample_with(self, steps: int | None = None, guidance: float | None = None) -> None:
         """Other numbers of steps and another strength of guidance for both samplers; None keeps the checkpoint's."""
@@ -112,7 +130,8 @@ class SS4DPipeline:
         if coords is None:
             coords = self._sample_structure(cond, generator)  # [N,4]
         latents = self._sample_latents(cond, coords.to(self.device), generator)
-        gaussians = self.gaussian_decoder(latents, len(cond))
+        with self._at_work(self.gaussian_decoder):
+            gaussians = self.gaussian_decoder(latents, len(cond))
         voxels = list(latents.coords[:, 1:].split(latents.sites.lengths))
         return Result(voxels, gaussians, images)
 
@@ -138,15 +157,27 @@ class SS4DPipeline:
         return np.stack([np.asarray(image) for image in preprocess(frames, self.image_encoder.image_size)])
 
     def _encode(self, images: UInt8[np.ndarray, "T S S 3"]) -> Float32[Tensor, "T L C"]:
-        return encode(self.image_encoder, images, self.device)
+        with self._at_work(self.image_encoder):
+            return encode(self.image_encoder, images, self.device)
+
+    @contextmanager
+    def _at_work(self, network: nn.Module) -> Iterator[None]:
+        """The network on the device, with its kernels."""
+        network.to(self.device)
+        with fastest_attention(self.kernels):
+            yield
+        if self.low_memory:
+            network.to("cpu")
 
     def _sample_structure(self, cond: Float32[Tensor, "T L C"], generator: torch.Generator) -> Int32[Tensor, "N 4"]:
         config, count = self.structure_flow.config, len(cond)
         shape = (count, config.in_channels, *[config.resolution] * 3)
         noise = torch.randn(shape, generator=generator).to(self.device)  # [T,8,16,16,16]
         settings, title = self.checkpoint.structure_sampler, "structure" if self.progress else ""
-        z = integrate(self.structure_flow, noise, cond, settings, count, title)
-        return occupied(self.structure_decoder(z))  # from logits [T,1,64,64,64]
+        with self._at_work(self.structure_flow):
+            z = integrate(self.structure_flow, noise, cond, settings, count, title, not self.low_memory)
+        with self._at_work(self.structure_decoder):
+            return occupied(self.structure_decoder(z))  # from logits [T,1,64,64,64]
 
     def _sample_latents(
         self, cond: Float32[Tensor, "T L C"], coords: Int32[Tensor, "N 4"], generator: torch.Generator
@@ -159,34 +190,41 @@ class SS4DPipeline:
                 expected = f"x, y, z below {resolution}, the resolution of the {name}"
                 raise FormatError("coords", expected, f"{max(noise.sites.extent) - 1}")
         settings, title = self.checkpoint.latent_sampler, "latents" if self.progress else ""
-        z = integrate(self.latent_flow, noise, cond, settings, len(cond), title)
+        with self._at_work(self.latent_flow):
+            z = integrate(self.latent_flow, noise, cond, settings, len(cond), title, not self.low_memory)
         mean, std = (torch.tensor(v, device=self.device) for v in (self.checkpoint.mean, self.checkpoint.std))  # [8]
         return z.replace(z.feats * std + mean)
 
 
 def integrate(
-    network: nn.Module,
+    network: SparseStructureFlow4DModel | SLatFlow4DModel,
     noise: Any,
     cond: Float32[Tensor, "F L C"],
     settings: SamplerSettings,
     num_frames: int,
     title: str = "",
+    keep: bool = True,
 ) -> Any:
     """From noise to data with the settings of a checkpoint; the condition of the second pass is zero.
+
+    What the network sees of the condition is worked out once: it is the same in every step.
 
     Args:
         num_frames: of each clip.
         title: of a progress bar on stderr; "" for none.
+        keep: hold the condition's keys and values of all blocks in memory, instead of working them out in each step.
     """
     options: dict[str, Any] = {"steps": settings.steps, "rescale_t": settings.rescale_t, "num_frames": num_frames}
     options["progress"] = title
+    with torch.no_grad():
+        seen, nothing = network.conditions(cond, keep), network.nothing()
     if settings.name == "FlowEulerSampler":
-        return sampler.FlowEulerSampler(settings.sigma_min).sample(network, noise, cond, **options).x
-    options |= {"neg_cond": torch.zeros_like(cond), "cfg_strength": settings.cfg_strength}
+        return sampler.FlowEulerSampler(settings.sigma_min).sample(network, noise, seen, **options).x
+    options |= {"neg_cond": nothing, "cfg_strength": settings.cfg_strength}
     if settings.name == "FlowEulerCfgSampler":
-        return sampler.FlowEulerCfgSampler(settings.sigma_min).sample(network, noise, cond, **options).x
+        return sampler.FlowEulerCfgSampler(settings.sigma_min).sample(network, noise, seen, **options).x
     options["cfg_interval"] = settings.cfg_interval
-    return sampler.FlowEulerGuidanceIntervalSampler(settings.sigma_min).sample(network, noise, cond, **options).x
+    return sampler.FlowEulerGuidanceIntervalSampler(settings.sigma_min).sample(network, noise, seen, **options).x
 
 
 def choose_device(name: str) -> torch.device:

@@ -34,6 +34,16 @@ State = TypeVar("State", bound=Tensor | HasFeatures)
 Velocity = Callable[[State, float], State]  # of a state at a time from 1 to 0
 # Called as model(x, t, cond, **model_args): t [F] is the time times 1000, and the result is a velocity like x.
 Model = Callable[..., State]
+# Of the F slots, [F, ...], or what a `Prepared` network made of it.
+Condition = Tensor | Sequence[Any]
+
+
+class Prepared(Protocol[State]):
+    """A network that works out once a clip what it needs of a condition, and shares work between conditions."""
+
+    def velocities(self, x: State, t: Tensor, conds: Sequence[Any], **model_args: Any) -> list[State]:
+        """Of one time t, [1], for all slots."""
+        ...
 
 
 @dataclass
@@ -65,7 +75,7 @@ class FlowEulerSampler:
         self,
         model: Model[State],
         noise: State,
-        cond: Tensor,
+        cond: Condition,
         *,
         steps: int = 50,
         rescale_t: float = 1.0,
@@ -78,7 +88,7 @@ class FlowEulerSampler:
         Args:
             model: the network, called as model(x, t [F], cond, **model_args).
             noise: the state at t = 1: a dense tensor with F slots in front, or a sparse one.
-            cond: conditions of the F slots; a single one is repeated.
+            cond: conditions of the F slots; a single one is repeated. Or a prepared one, see `Prepared`.
             steps: number of Euler steps.
             rescale_t: above 1, more of the steps are taken near the noise.
             trajectory: keep the states and the estimates of x_0 of all steps.
@@ -87,7 +97,7 @@ class FlowEulerSampler:
         """
 
         def velocity(x: State, t: float) -> State:
-            return _call(model, x, t, cond, model_args)
+            return _velocities(model, x, t, [cond], model_args)[0]
 
         return _euler(velocity, noise, times(steps, rescale_t), self.sigma_min, trajectory, progress)
 
@@ -102,8 +112,8 @@ class FlowEulerCfgSampler:
         self,
         model: Model[State],
         noise: State,
-        cond: Tensor,
-        neg_cond: Tensor,
+        cond: Condition,
+        neg_cond: Condition,
         *,
         cfg_strength: float = 3.0,
         **options: Any,
@@ -124,8 +134,8 @@ class FlowEulerGuidanceIntervalSampler:
         self,
         model: Model[State],
         noise: State,
-        cond: Tensor,
-        neg_cond: Tensor,
+        cond: Condition,
+        neg_cond: Condition,
         *,
         steps: int = 50,
         rescale_t: float = 1.0,
@@ -141,10 +151,9 @@ class FlowEulerGuidanceIntervalSampler:
         low, high = cfg_interval
 
         def velocity(x: State, t: float) -> State:
-            v_cond = _call(model, x, t, cond, model_args)
             if not low <= t <= high:
-                return v_cond
-            v_uncond = _call(model, x, t, neg_cond, model_args)
+                return _velocities(model, x, t, [cond], model_args)[0]
+            v_cond, v_uncond = _velocities(model, x, t, [cond, neg_cond], model_args)
             return _like(x, (1 + cfg_strength) * _values(v_cond) - cfg_strength * _values(v_uncond))
 
         return _euler(velocity, noise, times(steps, rescale_t), self.sigma_min, trajectory, progress)
@@ -178,11 +187,18 @@ def _euler(
     return result
 
 
-def _call(model: Model[State], x: State, t: float, cond: Tensor, model_args: dict[str, Any]) -> State:
+def _velocities(
+    model: Model[State], x: State, t: float, conds: Sequence[Condition], model_args: dict[str, Any]
+) -> list[State]:
+    """One velocity a condition. All slots have one time: a network that prepared its conditions is given it once."""
     slots = len(x) if isinstance(x, Tensor) else x.slots
-    if len(cond) == 1:
-        cond = cond.expand(slots, *cond.shape[1:])
-    return model(x, torch.full((slots,), 1000 * t, dtype=torch.float32, device=_values(x).device), cond, **model_args)
+    tensors = [cond for cond in conds if isinstance(cond, Tensor)]  # all of them, or none
+    count = slots if tensors else 1
+    ts = torch.full((count,), 1000 * t, dtype=torch.float32, device=_values(x).device)
+    if not tensors:
+        return cast(Prepared[State], model).velocities(x, ts, conds, **model_args)
+    conds = [cond.expand(slots, *cond.shape[1:]) if len(cond) == 1 else cond for cond in tensors]
+    return [model(x, ts, cond, **model_args) for cond in conds]
 
 
 def _values(x: Tensor | HasFeatures) -> Tensor:

@@ -77,8 +77,9 @@ class SparseTransformerBlock(nn.Module):
     def forward(self, x: SparseTensor, num_frames: int) -> SparseTensor:
         group = self.sequences(x, num_frames)
         h = group.sort(self.norm1(x.feats))
-        frame = group.sort(x.coords[:, 0] % num_frames) if self.config.expand_self_attn else None
-        q, k, v = self.attn.qkv(h, frame)  # [N, H, D] each
+        frame = x.coords[:, 0] % num_frames
+        turn = self.attn.rotation(group.sort(frame)) if self.config.expand_self_attn else None
+        q, k, v = self.attn.qkv(h, turn)  # [N, H, D] each
         h = self.attn.out(attend_packed(q, k, v, group.lengths, group.lengths, self.attn.kernel))
         feats = x.feats + group.unsort(h)
         return x.replace(feats + self.mlp(self.norm2(feats)))

@@ -7,9 +7,9 @@ attention looks at the image tokens of the token's own frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,17 +19,19 @@ from torch.utils.checkpoint import checkpoint
 
 from bench4d.errors import FormatError
 
-from .attention import CrossAttention, SelfAttention, attend, attend_packed, frame_windows
+from .attention import Context, CrossAttention, Nothing, SelfAttention, attend, attend_packed, frame_windows
 from .config import config_from_args
 from .layers import (
     FeedForward,
     LayerNorm32,
     TimestepEmbedder,
     initialise_linears,
-    modulate,
     position_embedding,
     torso_to_half,
 )
+
+# The image tokens of each frame, [F, M, K], or what a block's cross attention sees of them.
+Condition = Tensor | Context | Nothing
 
 
 @dataclass(frozen=True)
@@ -116,32 +118,44 @@ class Block(nn.Module):
             self.adaLN_modulation_temporal = nn.Sequential(nn.SiLU(), nn.Linear(channels, 3 * channels))
 
     def forward(
-        self, x: Float[Tensor, "F L C"], e: Float[Tensor, "F E"], cond: Float[Tensor, "F M K"], num_frames: int
+        self, x: Float[Tensor, "F L C"], e: Float[Tensor, "F E"], cond: Condition, num_frames: int
     ) -> Float[Tensor, "F L C"]:
-        """`e` holds the embedded times, or with `share_mod` the modulation itself, 6 C channels."""
-        modulation = e if self.config.share_mod else self.adaLN_modulation(e)  # [F, 6 C]
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation[:, None].chunk(6, dim=-1)  # [F, 1, C] each
+        """`e` holds the embedded times, or with `share_mod` the modulation itself, 6 C channels. One row serves all."""
+        m = self.modulation(e)
+        return self.respond(self.mix(x, e, m, num_frames), m, cond)
 
-        h = modulate(self.norm1(x), shift_a, scale_a)
-        x = x + gate_a * self.attend_self(h, num_frames)
+    def modulation(self, e: Float[Tensor, "F E"]) -> tuple[Float[Tensor, "F 1 C"], ...]:
+        """Shift, scale and gate of self attention, then of the feed-forward layer."""
+        return (e if self.config.share_mod else self.adaLN_modulation(e))[:, None].chunk(6, dim=-1)
 
+    def mix(
+        self, x: Float[Tensor, "F L C"], e: Float[Tensor, "F E"], m: Sequence[Tensor], num_frames: int
+    ) -> Float[Tensor, "F L C"]:
+        """The first half, in which tokens see each other and no image."""
+        shift, scale, gate = m[:3]
+        x = x + gate * self.attend_self(self.norm1(x, shift, scale), num_frames)
         if self.config.insert_temporal:
             shift, scale, gate = self.adaLN_modulation_temporal(e)[:, None].chunk(3, dim=-1)  # [F, 1, C] each
-            h = modulate(self.norm2(x), shift, scale)
-            x = x + gate * self.attend_clip(h, num_frames)
+            x = x + gate * self.attend_clip(self.norm2(x, shift, scale), num_frames)
+        return x
 
-        h = self.norm4(x) if self.config.insert_temporal else self.norm2(x)
-        q, k, v = self.cross_attn.q_kv(h, cond)
-        x = x + self.cross_attn.out(attend(q, k, v))
-
-        h = modulate(self.norm3(x), shift_m, scale_m)
-        return x + gate_m * self.mlp(h)
+    def respond(self, x: Float[Tensor, "F L C"], m: Sequence[Tensor], cond: Condition) -> Float[Tensor, "F L C"]:
+        """The second half, in which each token sees the image of its frame."""
+        if isinstance(cond, Nothing):
+            x = x + cond.answer
+        else:
+            k, v = self.cross_attn.context(cond) if isinstance(cond, Tensor) else cond
+            q = self.cross_attn.q(self.norm4(x) if self.config.insert_temporal else self.norm2(x))
+            x = x + self.cross_attn.out(attend(q, k, v))
+        shift, scale, gate = m[3:]
+        return x + gate * self.mlp(self.norm3(x, shift, scale))
 
     def attend_self(self, h: Float[Tensor, "F L C"], num_frames: int) -> Float[Tensor, "F L C"]:
         config, (slots, tokens) = self.config, h.shape[:2]
         if not config.expand_self_attn:  # within each frame
             return self.self_attn.out(attend(*self.self_attn.qkv(h)))
-        q, k, v = self.self_attn.qkv(h, frame_indices(h, num_frames) if config.pe_mode == "rope_t" else None)
+        turn = self.self_attn.rotation(frame_indices(h, num_frames)) if config.pe_mode == "rope_t" else None
+        q, k, v = self.self_attn.qkv(h, turn)
         windows = [num_frames]
         if config.window_size is not None:
             windows = frame_windows(num_frames, config.window_size, self.shift)
@@ -151,7 +165,7 @@ class Block(nn.Module):
         return self.self_attn.out(h.unflatten(0, (slots, tokens)))
 
     def attend_clip(self, h: Float[Tensor, "F L C"], num_frames: int) -> Float[Tensor, "F L C"]:
-        q, k, v = self.temp_attn.qkv(h, frame_indices(h, num_frames))
+        q, k, v = self.temp_attn.qkv(h, self.temp_attn.rotation(frame_indices(h, num_frames)))
         q, k, v = (a.reshape(-1, num_frames * h.shape[1], *a.shape[2:]) for a in (q, k, v))  # [B, T L, H, D]
         return self.temp_attn.out(attend(q, k, v).reshape(*h.shape[:2], *q.shape[2:]))
 
@@ -179,6 +193,11 @@ class SparseStructureFlow4DModel(nn.Module):
     def from_args(cls, args: Mapping[str, Any]) -> SparseStructureFlow4DModel:
         return cls(config_from_args(StructureFlowConfig, args))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the blocks."""
+        return torch.float16 if self.config.use_fp16 else torch.float32
+
     def forward(
         self, x: Float32[Tensor, "F I R R R"], t: Float32[Tensor, " F"], cond: Float[Tensor, "F M K"], num_frames: int
     ) -> Float32[Tensor, "F O R R R"]:
@@ -186,37 +205,83 @@ class SparseStructureFlow4DModel(nn.Module):
 
         F / num_frames clips come one after the other. Any number of frames will do.
         """
-        self._check(x, t, cond, num_frames)
-        dtype = torch.float16 if self.config.use_fp16 else torch.float32
-        device = x.device.type
-        with torch.autocast(device, enabled=False):  # in training too the first and last layers are in full precision
-            h = self.input_layer(patchify(x, self.config.patch_size)) + self.pos_emb  # [F, L, C]
-            e = self.t_embedder(t)  # [F, C]
-            if self.config.share_mod:
-                e = self.adaLN_modulation(e)  # [F, 6 C]
-        h, e, cond = h.to(dtype), e.to(dtype), cond.to(dtype)
+        self._check(x, t, num_frames)
+        self._check_condition(cond, len(x))
+        h, e = self._embed(x, t)
+        cond = cond.to(self.dtype)
         for block in self.blocks:
             if self.config.use_checkpoint and torch.is_grad_enabled():
                 h = checkpoint(block, h, e, cond, num_frames, use_reentrant=False)
             else:
                 h = block(h, e, cond, num_frames)
-        h = h.to(x.dtype)
-        with torch.autocast(device, enabled=False):
+        return self._velocity(h, x.dtype)
+
+    def conditions(self, cond: Float[Tensor, "F M K"], keep: bool = True) -> Sequence[Condition]:
+        """For `velocities`: what each block's cross attention sees of the image tokens.
+
+        Without `keep` that is worked out again in each call, and the memory for all blocks' keys and values is saved.
+        """
+        self._check_condition(cond, len(cond))
+        cond = cond.to(self.dtype)
+        return [block.cross_attn.context(cond) if keep else cond for block in self._blocks()]
+
+    def nothing(self) -> list[Nothing]:
+        """For `velocities`: image tokens that are all zero."""
+        return [block.cross_attn.nothing() for block in self._blocks()]
+
+    def velocities(
+        self,
+        x: Float32[Tensor, "F I R R R"],
+        t: Float32[Tensor, " 1"],
+        conds: Sequence[Sequence[Condition]],
+        num_frames: int,
+    ) -> list[Float32[Tensor, "F O R R R"]]:
+        """`forward` for one time `t` of all frames and several conditions; what they share is computed once."""
+        self._check(x, t, num_frames)
+        h, e = self._embed(x, t)
+        first, *others = self._blocks()
+        m = first.modulation(e)
+        mixed = first.mix(h, e, m, num_frames)
+        found = []
+        for cond in conds:
+            h = first.respond(mixed, m, cond[0])
+            for block, seen in zip(others, cond[1:], strict=True):
+                h = block(h, e, seen, num_frames)
+            found.append(self._velocity(h, x.dtype))
+        return found
+
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
+
+    def _embed(self, x: Tensor, t: Tensor) -> tuple[Float[Tensor, "F L C"], Float[Tensor, "F E"]]:
+        """Tokens, and the embedded times as the blocks take them."""
+        with torch.autocast(x.device.type, enabled=False):  # in training too the first and last layers are in float32
+            h = self.input_layer(patchify(x, self.config.patch_size)) + self.pos_emb  # [F, L, C]
+            e = self.t_embedder(t)  # [F, C]
+            if self.config.share_mod:
+                e = self.adaLN_modulation(e)  # [F, 6 C]
+        return h.to(self.dtype), e.to(self.dtype)
+
+    def _velocity(self, h: Float[Tensor, "F L C"], dtype: torch.dtype) -> Float32[Tensor, "F O R R R"]:
+        h = h.to(dtype)
+        with torch.autocast(h.device.type, enabled=False):
             h = self.out_layer(F.layer_norm(h, h.shape[-1:]))  # eps 1e-5 here, unlike in the blocks
         return unpatchify(h, self.config.patch_size, self.config.resolution)
 
-    def _check(self, x: Tensor, t: Tensor, cond: Tensor, num_frames: int) -> None:
+    def _check(self, x: Tensor, t: Tensor, num_frames: int) -> None:
         config, slots = self.config, len(x)
         if x.shape[1:] != (config.in_channels, *[config.resolution] * 3):
             expected = f"[frames, {config.in_channels}, {', '.join([str(config.resolution)] * 3)}]"
             raise FormatError("structure flow, x", expected, f"{list(x.shape)}")
-        if cond.ndim != 3 or len(cond) != slots or cond.shape[2] != config.cond_channels:
-            expected = f"[{slots}, tokens, {config.cond_channels}]"
-            raise FormatError("structure flow, cond", expected, f"{list(cond.shape)}")
-        if t.shape != (slots,):
-            raise FormatError("structure flow, t", f"[{slots}]", f"{list(t.shape)}")
+        if t.shape not in ((slots,), (1,)):
+            raise FormatError("structure flow, t", f"[{slots}], or [1] for all", f"{list(t.shape)}")
         if num_frames < 1 or slots % num_frames:
             raise FormatError("structure flow, num_frames", f"a divisor of the {slots} frames", f"{num_frames}")
+
+    def _check_condition(self, cond: Tensor, slots: int) -> None:
+        if cond.ndim != 3 or len(cond) != slots or cond.shape[2] != self.config.cond_channels:
+            expected = f"[{slots}, tokens, {self.config.cond_channels}]"
+            raise FormatError("structure flow, cond", expected, f"{list(cond.shape)}")
 
 
 def frame_indices(h: Float[Tensor, "F L C"], num_frames: int) -> Float[Tensor, "F 1"]:

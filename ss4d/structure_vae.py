@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench4d.errors import FormatError
 
 from .config import config_from_args
-from .layers import LayerNorm32, torso_to_half
+from .layers import torso_to_half
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class StructureEncoderConfig:
         _check_norm_type(self.norm_type)
 
 
-class ChannelNorm(LayerNorm32):
+class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of each voxel, in float32.
 
     In training it is written out where channels are few, equal up to rounding: over 16 channels, torch's layer norm
@@ -69,11 +69,11 @@ class ChannelNorm(LayerNorm32):
     FEW = 64
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, affine=True, eps=1e-5)
+        super().__init__(channels, eps=1e-5)
 
     def forward(self, x: Float[Tensor, "F C X Y Z"]) -> Float[Tensor, "F C X Y Z"]:
         if x.shape[1] > self.FEW or not torch.is_grad_enabled():
-            return super().forward(x.movedim(1, -1)).movedim(-1, 1).contiguous()
+            return super().forward(x.movedim(1, -1).float()).to(x.dtype).movedim(-1, 1).contiguous()
         centred = x.float() - x.float().mean(1, keepdim=True)
         scale = torch.rsqrt(centred.square().mean(1, keepdim=True) + self.eps)
         weight, bias = (p.view(-1, 1, 1, 1) for p in (self.weight, self.bias))

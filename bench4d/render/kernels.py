@@ -9,32 +9,13 @@ The module can be imported without Triton; then every launch raises FormatError.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float32, Float64, Int32
 from torch import Tensor
 
-from ..errors import FormatError
-
-
-class Missing:
-    """Stands for a kernel where Triton is not installed."""
-
-    def __init__(self, kernel: Callable[..., None]) -> None:
-        pass
-
-    def __getitem__(self, grid: tuple[int, ...]) -> Any:
-        install = "pip install triton (MIT). torch for CUDA on Linux brings it along."
-        raise FormatError('backend "cuda"', "the package triton", "none", install)
-
-
-try:
-    import triton.language as tl  # type: ignore[import-not-found, unused-ignore]
-    from triton import jit  # type: ignore[import-not-found, unused-ignore]
-except ModuleNotFoundError:
-    jit = Missing
+from ..triton_jit import jit, tl
 
 BLOCK, PIXELS = 1024, 256  # Gaussians or vertices, and pixels, a program
 WARPS = 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,12 @@ from torch.autograd.function import once_differentiable
 
 from bench4d.errors import FormatError
 
+from .implicit_gemm import ImplicitGemm, table_of
 from .neighbours import Kernel, Tap, neighbours
 from .tensor import SparseTensor
+
+# "taps": gather, GEMM, scatter for each tap; runs anywhere, in any precision. "triton": one kernel, NVIDIA GPUs.
+Method = Literal["taps", "triton"]
 
 
 class KernelWeights(nn.Module):
@@ -42,15 +46,30 @@ class SparseConv(nn.Module):
         self.kernel: Kernel = (time, x, y, z)
         self.conv = KernelWeights(in_channels, out_channels, kernel)
 
+    method: Method = "taps"  # see `use_convolution`
+
     def forward(self, x: SparseTensor, num_frames: int) -> SparseTensor:
         """`num_frames` is the number of slots of a clip now, after any down-sampling in time."""
         if x.feats.shape[1] != self.in_channels:
             raise FormatError("sparse convolution", f"{self.in_channels} channels", f"{x.feats.shape[1]}")
         weight = self.conv.weight.flatten(1, -2)  # [C_out, taps, C_in]
-        taps, feats, device = neighbours(x.sites, self.kernel, num_frames), x.feats, x.feats.device.type
+        feats, device = x.feats, x.feats.device.type
         if torch.is_autocast_enabled(device):  # here, so that the derivative multiplies in that type too
             feats, weight = (v.to(torch.get_autocast_dtype(device)) for v in (feats, weight))
+        if self.method == "triton":
+            table = table_of(x.sites, self.kernel, num_frames)
+            return x.replace(ImplicitGemm.apply(feats, weight, self.conv.bias, table))
+        taps = neighbours(x.sites, self.kernel, num_frames)
         return x.replace(_GatherGemmScatter.apply(feats, weight, self.conv.bias, taps))
+
+
+def use_convolution(network: nn.Module, method: Method) -> None:
+    """Let all sparse convolutions inside `network` be computed this way from now on."""
+    if method not in ("taps", "triton"):
+        raise FormatError("convolution", '"taps" or "triton"', repr(method))
+    for layer in network.modules():
+        if isinstance(layer, SparseConv):
+            layer.method = method
 
 
 class _GatherGemmScatter(torch.autograd.Function):

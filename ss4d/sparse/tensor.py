@@ -110,8 +110,10 @@ class SparseTensor:
         """Other features on the same voxels."""
         return SparseTensor.on(self.sites, feats, self.trail)
 
-    def rows(self, values: Float[Tensor, "F K"]) -> Float[Tensor, "N K"]:
-        """For each voxel the value of its slot, in the dtype of the features."""
+    def rows(self, values: Float[Tensor, "F K"]) -> Float[Tensor, "N K"] | Float[Tensor, "1 K"]:
+        """For each voxel the value of its slot, in the dtype of the features; a single row serves all, [1, K]."""
+        if len(values) == 1:
+            return values.to(self.feats.dtype)
         if len(values) != self.slots:
             raise FormatError("values per slot", f"{self.slots} rows", f"{len(values)}")
         return values.to(self.feats.dtype).index_select(0, self.coords[:, 0])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench4d.errors import FormatError
 from ss4d.attention import SelfAttention, attend, attend_packed, frame_windows
-from ss4d.layers import LayerNorm32, MultiHeadRMSNorm, TimestepEmbedder, position_embedding, rope_t
+from ss4d.layers import LayerNorm32, MultiHeadRMSNorm, TimestepEmbedder, position_embedding, rotate, rotation
 from ss4d.structure_flow import Block, SparseStructureFlow4DModel, StructureFlowConfig, patchify, unpatchify
 from ss4d.structure_vae import SparseStructureDecoder, SparseStructureEncoder, Up, occupied
 
@@ -43,13 +43,14 @@ def inputs(slots: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 def test_rope_turns_pairs_and_only_differences_count() -> None:
     x = torch.randn(5, 2, 8)
-    assert torch.equal(rope_t(x, torch.zeros(5)), x)
-    turned = torch.view_as_complex(rope_t(x, torch.full((5,), 3)).unflatten(-1, (4, 2)))
+    assert torch.equal(rotate(x, rotation(torch.zeros(5), x.shape[-1])), x)
+    turned = torch.view_as_complex(rotate(x, rotation(torch.full((5,), 3), 8)).unflatten(-1, (4, 2)))
     angles = 3 * 10000 ** (-torch.arange(4) / 4)
     expected = torch.view_as_complex(x.unflatten(-1, (4, 2))) * torch.polar(torch.ones(4), angles)
     torch.testing.assert_close(turned, expected)
     q, k = torch.randn(2, 1, 1, 8)
-    scores = [(rope_t(q, torch.tensor([t])) * rope_t(k, torch.tensor([t + 2]))).sum() for t in (0, 7)]
+    at = [rotation(torch.tensor([t]), 8) for t in (0, 2, 7, 9)]
+    scores = [(rotate(q, at[i]) * rotate(k, at[i + 1])).sum() for i in (0, 2)]
     torch.testing.assert_close(*scores)
 
 
@@ -58,10 +59,11 @@ def test_rope_comes_before_the_norm() -> None:
     attention = SelfAttention(16, 2, qk_rms_norm=True)
     nn.init.uniform_(attention.q_rms_norm.gamma)
     x, frame = torch.randn(6, 16), torch.arange(6)
-    q = attention.qkv(x, frame)[0]
+    turn = attention.rotation(frame)
+    q = attention.qkv(x, turn)[0]
     plain = attention.to_qkv(x).unflatten(-1, (3, 2, 8))[:, 0]
-    torch.testing.assert_close(q, attention.q_rms_norm(rope_t(plain, frame)))
-    assert not torch.allclose(q, rope_t(attention.q_rms_norm(plain), frame), atol=1e-3)
+    torch.testing.assert_close(q, attention.q_rms_norm(rotate(plain, turn)))
+    assert not torch.allclose(q, rotate(attention.q_rms_norm(plain), turn), atol=1e-3)
 
 
 def test_norms() -> None:
@@ -262,7 +264,7 @@ def test_wrong_inputs() -> None:
         ((x[:, :2], t, cond, 4), r"x: expected \[frames, 3, 2, 2, 2\]; found \[4, 2, 2, 2, 2\]"),
         ((x, t, cond[..., :4], 4), r"cond: expected \[4, tokens, 5\]; found \[4, 4, 4\]"),
         ((x, t, cond[:3], 4), r"cond: expected \[4, tokens, 5\]"),
-        ((x, t[:1], cond, 4), r"t: expected \[4\]; found \[1\]"),
+        ((x, t[:2], cond, 4), r"t: expected \[4\], or \[1\] for all; found \[2\]"),
         ((x, t, cond, 3), "num_frames: expected a divisor of the 4 frames; found 3"),
     ]:
         with pytest.raises(FormatError, match=message):

@@ -76,7 +76,8 @@ def test_own_voxels_skip_stage_1_and_its_noise(pipeline: SS4DPipeline) -> None:
     assert [c.tolist() for c in result.coords] == [[[1, 2, 3], [4, 4, 4]], [[1, 2, 3]], [], [[5, 5, 5]]]
     noise = torch.randn(4, 8, generator=torch.Generator().manual_seed(7))
     seen: list[torch.Tensor] = []
-    handle = pipeline.latent_flow.register_forward_pre_hook(lambda _, given: seen.append(given[0].feats))
+    first = pipeline.latent_flow.input_layer
+    handle = first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     pipeline.run(disc(), 7, coords)
     handle.remove()
     assert torch.equal(seen[0], noise)

@@ -202,7 +202,7 @@ def test_flow_inputs_that_are_refused():
     with pytest.raises(FormatError, match="divisor of the number of slots, 6; found 4"):
         network(x, t, cond, 4)
     with pytest.raises(FormatError, match="one value per slot"):
-        network(x, t[:1], cond, 6)
+        network(x, t[:2], cond, 6)
     with pytest.raises(FormatError, match="image features"):
         network(x, t, cond[:, :, :4], 6)
     with pytest.raises(FormatError, match=r"latents: expected \[N, 3\]"):

@@ -1,0 +1,60 @@
+"""Which kernels compute the networks. All choices give the same numbers up to rounding; docs/performance.md has times.
+
+"torch"    plain PyTorch; runs anywhere, in any precision, with derivatives. The twin of everything else.
+"triton"   fused norms and rotations, one-kernel sparse convolutions, and the fastest exact attention for each
+           shape. NVIDIA GPUs with Triton, which torch for CUDA on Linux brings along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bench4d.errors import FormatError
+
+from .attention import use_fused, use_kernel
+from .sparse import use_convolution
+
+Kernels = Literal["auto", "torch", "triton"]
+# Of the backends that take a shape and a type, the first is used.
+ATTENTION = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+
+
+def chosen(kernels: Kernels, device: torch.device) -> Literal["torch", "triton"]:
+    """ "auto" is "triton" on a GPU of NVIDIA's, else "torch"."""
+    if kernels not in ("auto", "torch", "triton"):
+        raise FormatError("kernels", '"auto", "torch" or "triton"', repr(kernels))
+    fits = device.type == "cuda" and torch.version.hip is None
+    if kernels == "triton" and not fits:
+        raise FormatError('kernels "triton"', "an NVIDIA GPU", f"{device}", 'Elsewhere choose "torch".')
+    return "triton" if kernels != "torch" and fits else "torch"
+
+
+def use_kernels(networks: Iterable[nn.Module], kernels: Literal["torch", "triton"]) -> None:
+    """Let the networks compute this way from now on."""
+    fast = kernels == "triton"
+    for network in networks:
+        use_fused(network, fast)
+        use_convolution(network, "triton" if fast else "taps")
+        half = any(p.dtype in (torch.float16, torch.bfloat16) for p in network.parameters())
+        use_kernel(network, "varlen" if fast and half else "grouped")
+
+
+@contextmanager
+def fastest_attention(kernels: Literal["torch", "triton"]) -> Iterator[None]:
+    """Attention by the fastest backend that takes the shape; for "torch", by that which PyTorch chooses."""
+    if kernels == "torch":
+        yield
+    else:
+        with sdpa_kernel(ATTENTION, set_priority=True):
+            yield
