@@ -20,7 +20,8 @@ from bench4d.errors import FormatError
 from ss4d.checkpoint import SamplerSettings, load_checkpoint
 from ss4d.data.augment import spoilt
 from ss4d.data.config import AugmentConfig, DataConfig
-from ss4d.pipeline import SS4DPipeline, integrate
+from ss4d.pipeline import SS4DPipeline
+from ss4d.sampler import FlowEulerSampler
 from ss4d.structure_vae import (
     SparseStructureDecoder,
     SparseStructureEncoder,
@@ -61,8 +62,8 @@ def test_targets_are_what_the_sampler_integrates(sigma: float) -> None:
         own = (x - (1 - time) * x0) / (sigma + (1 - sigma) * time)  # the noise in x, by the definition of `noisy`
         return flow.target(x0, own, sigma)
 
-    settings = SamplerSettings("FlowEulerSampler", sigma_min=sigma, steps=7, rescale_t=3.0)
-    found = integrate(model, flow.noisy(x0, noise, torch.ones(1), sigma), torch.zeros(2, 1, 1), settings, 2)  # type: ignore[arg-type]
+    start, cond = flow.noisy(x0, noise, torch.ones(1), sigma), torch.zeros(2, 1, 1)
+    found = FlowEulerSampler(sigma).sample(model, start, cond, steps=7, rescale_t=3.0, num_frames=2).x
     torch.testing.assert_close(found, x0 + sigma * noise, atol=1e-5, rtol=1e-5)
     # and the target is the derivative of the path in t
     h = 1e-3
