@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
@@ -19,20 +19,26 @@ from torch import Tensor, nn
 
 from bench4d.errors import FormatError
 
-from . import kernels
+from . import adapters, kernels
 from .layers import LayerNorm32, MultiHeadRMSNorm, Rotation, rotate, rotation
 
 # How packed sequences are computed if they form more than `RUNS` runs. "grouped": those of equal lengths as one batch;
 # runs anywhere, in any precision. "varlen": all in one launch, for thousands of short sequences; NVIDIA GPUs, half
-# precision, D a multiple of 8.
-Kernel = Literal["grouped", "varlen"]
+# precision, D a multiple of 8. "xformers" and "flash-attn": any sequences, by that package; see adapters.py.
+Kernel = Literal["grouped", "varlen", "xformers", "flash-attn"]
+PACKAGES = ("xformers", "flash-attn")
 RUNS = 8  # up to so many runs of equally long sequences are computed one after the other, without sorting anything
 
 
 def attend(
-    q: Float[Tensor, "B L H D"], k: Float[Tensor, "B M H D"], v: Float[Tensor, "B M H D"]
+    q: Float[Tensor, "B L H D"],
+    k: Float[Tensor, "B M H D"],
+    v: Float[Tensor, "B M H D"],
+    kernel: Kernel = "grouped",
 ) -> Float[Tensor, "B L H D"]:
     """softmax(q k^T / sqrt(D)) v for each sequence and head."""
+    if kernel in PACKAGES:
+        return adapters.attend(kernel, q, k, v)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, L, D]
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
@@ -66,6 +72,8 @@ def attend_packed(
         )
     if keyless := np.flatnonzero((q_sizes > 0) & (k_sizes == 0)).tolist():
         raise FormatError("lengths of packed sequences", "keys wherever there are queries", f"none in {keyless}")
+    if kernel in PACKAGES:
+        return adapters.attend_packed(kernel, q, k, v, q_sizes.tolist(), k_sizes.tolist())
     pairs = list(zip(q_sizes.tolist(), k_sizes.tolist(), strict=True))
     runs = [(size, len(list(members))) for size, members in groupby(pairs)]
     if len(runs) <= RUNS:  # equally long neighbours are a batch as they stand
@@ -117,9 +125,9 @@ def _attend_varlen(q: Tensor, k: Tensor, v: Tensor, q_sizes: np.ndarray, k_sizes
 
 
 def use_kernel(network: nn.Module, kernel: Kernel) -> None:
-    """Let all attention over packed sequences inside `network` use this kernel from now on."""
-    if kernel not in ("grouped", "varlen"):
-        raise FormatError("attention", '"grouped" or "varlen"', repr(kernel))
+    """Let all attention inside `network` use this kernel from now on."""
+    if kernel not in get_args(Kernel):
+        raise FormatError("attention", f"one of {', '.join(get_args(Kernel))}", repr(kernel))
     for layer in network.modules():
         if isinstance(layer, SelfAttention | CrossAttention):
             layer.kernel = kernel

@@ -19,6 +19,7 @@ from bench4d.cameras import Cameras
 from bench4d.errors import FormatError
 
 from . import sampler
+from .attention import Kernel as AttentionKernel
 from .checkpoint import Checkpoint, SamplerSettings, load_checkpoint
 from .gaussian_decoder import SLatGaussianDecoder
 from .gaussians import GaussianFrame
@@ -26,6 +27,7 @@ from .image_encoder import encode
 from .latent_flow import SLatFlow4DModel
 from .preprocess import check_frames, preprocess
 from .sparse import SparseTensor
+from .sparse.conv import Method
 from .speed import Kernels, chosen, fastest_attention, use_kernels
 from .structure_flow import SparseStructureFlow4DModel
 from .structure_vae import SparseStructureDecoder, occupied
@@ -68,6 +70,7 @@ class SS4DPipeline:
         checkpoint: from `load_checkpoint`. Its networks are moved to `device`.
         progress: whether the samplers draw progress bars on stderr.
         kernels: see `ss4d.speed`.
+        attention, convolution: one of `attention.Kernel` and of `sparse.conv.Method` in place of what `kernels` takes.
         low_memory: keep on `device` only the network that runs, and no keys and values from step to step; slower.
     """
 
@@ -78,6 +81,8 @@ class SS4DPipeline:
         progress: bool = False,
         *,
         kernels: Kernels = "torch",
+        attention: AttentionKernel | None = None,
+        convolution: Method | None = None,
         low_memory: bool = False,
     ) -> None:
         self.checkpoint, self.device, self.progress = checkpoint, torch.device(device), progress
@@ -85,7 +90,7 @@ class SS4DPipeline:
         waiting = torch.device("cpu") if low_memory else self.device
         self.image_encoder = checkpoint.image_encoder.to(waiting)
         networks = {role: model.network.to(waiting) for role, model in checkpoint.models.items()}
-        use_kernels(networks.values(), self.kernels)
+        use_kernels(networks.values(), self.kernels, attention, convolution)
         self.structure_flow = cast(SparseStructureFlow4DModel, networks["sparse_structure_flow_model"])
         self.structure_decoder = cast(SparseStructureDecoder, networks["sparse_structure_decoder"])
         self.latent_flow = cast(SLatFlow4DModel, networks["slat_flow_model"])

@@ -17,8 +17,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench4d.errors import FormatError
 
+from .attention import Kernel as AttentionKernel
 from .attention import use_fused, use_kernel
 from .sparse import use_convolution
+from .sparse.conv import Method
 
 Kernels = Literal["auto", "torch", "triton"]
 # Of the backends that take a shape and a type, the first is used.
@@ -40,14 +42,19 @@ def chosen(kernels: Kernels, device: torch.device) -> Literal["torch", "triton"]
     return "triton" if kernels != "torch" and fits else "torch"
 
 
-def use_kernels(networks: Iterable[nn.Module], kernels: Literal["torch", "triton"]) -> None:
-    """Let the networks compute this way from now on."""
+def use_kernels(
+    networks: Iterable[nn.Module],
+    kernels: Literal["torch", "triton"],
+    attention: AttentionKernel | None = None,
+    convolution: Method | None = None,
+) -> None:
+    """Let the networks compute this way from now on; `attention` and `convolution` choose these two by name."""
     fast = kernels == "triton"
     for network in networks:
         use_fused(network, fast)
-        use_convolution(network, "triton" if fast else "taps")
+        use_convolution(network, convolution or ("triton" if fast else "taps"))
         half = any(p.dtype in (torch.float16, torch.bfloat16) for p in network.parameters())
-        use_kernel(network, "varlen" if fast and half else "grouped")
+        use_kernel(network, attention or ("varlen" if fast and half else "grouped"))
 
 
 @contextmanager

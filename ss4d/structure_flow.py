@@ -146,14 +146,14 @@ class Block(nn.Module):
         else:
             k, v = self.cross_attn.context(cond) if isinstance(cond, Tensor) else cond
             q = self.cross_attn.q(self.norm4(x) if self.config.insert_temporal else self.norm2(x))
-            x = x + self.cross_attn.out(attend(q, k, v))
+            x = x + self.cross_attn.out(attend(q, k, v, self.cross_attn.kernel))
         shift, scale, gate = m[3:]
         return x + gate * self.mlp(self.norm3(x, shift, scale))
 
     def attend_self(self, h: Float[Tensor, "F L C"], num_frames: int) -> Float[Tensor, "F L C"]:
         config, (slots, tokens) = self.config, h.shape[:2]
         if not config.expand_self_attn:  # within each frame
-            return self.self_attn.out(attend(*self.self_attn.qkv(h)))
+            return self.self_attn.out(attend(*self.self_attn.qkv(h), kernel=self.self_attn.kernel))
         turn = self.self_attn.rotation(frame_indices(h, num_frames)) if config.pe_mode == "rope_t" else None
         q, k, v = self.self_attn.qkv(h, turn)
         windows = [num_frames]
@@ -167,7 +167,7 @@ class Block(nn.Module):
     def attend_clip(self, h: Float[Tensor, "F L C"], num_frames: int) -> Float[Tensor, "F L C"]:
         q, k, v = self.temp_attn.qkv(h, self.temp_attn.rotation(frame_indices(h, num_frames)))
         q, k, v = (a.reshape(-1, num_frames * h.shape[1], *a.shape[2:]) for a in (q, k, v))  # [B, T L, H, D]
-        return self.temp_attn.out(attend(q, k, v).reshape(*h.shape[:2], *q.shape[2:]))
+        return self.temp_attn.out(attend(q, k, v, self.temp_attn.kernel).reshape(*h.shape[:2], *q.shape[2:]))
 
 
 class SparseStructureFlow4DModel(nn.Module):

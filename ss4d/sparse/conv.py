@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -12,12 +12,14 @@ from torch.autograd.function import once_differentiable
 
 from bench4d.errors import FormatError
 
+from .. import adapters
 from .implicit_gemm import ImplicitGemm, table_of
 from .neighbours import Kernel, Tap, neighbours
 from .tensor import SparseTensor
 
 # "taps": gather, GEMM, scatter for each tap; runs anywhere, in any precision. "triton": one kernel, NVIDIA GPUs.
-Method = Literal["taps", "triton"]
+# "spconv": by that package, on GPUs only; see ss4d/adapters.py.
+Method = Literal["taps", "triton", "spconv"]
 
 
 class KernelWeights(nn.Module):
@@ -52,6 +54,9 @@ class SparseConv(nn.Module):
         """`num_frames` is the number of slots of a clip now, after any down-sampling in time."""
         if x.feats.shape[1] != self.in_channels:
             raise FormatError("sparse convolution", f"{self.in_channels} channels", f"{x.feats.shape[1]}")
+        if self.method == "spconv":
+            weights = dict(self.conv.named_parameters())
+            return x.replace(adapters.convolve(x.feats, weights, x.sites, self.kernel, num_frames))
         weight = self.conv.weight.flatten(1, -2)  # [C_out, taps, C_in]
         feats, device = x.feats, x.feats.device.type
         if torch.is_autocast_enabled(device):  # here, so that the derivative multiplies in that type too
@@ -65,8 +70,8 @@ class SparseConv(nn.Module):
 
 def use_convolution(network: nn.Module, method: Method) -> None:
     """Let all sparse convolutions inside `network` be computed this way from now on."""
-    if method not in ("taps", "triton"):
-        raise FormatError("convolution", '"taps" or "triton"', repr(method))
+    if method not in get_args(Method):
+        raise FormatError("convolution", f"one of {', '.join(get_args(Method))}", repr(method))
     for layer in network.modules():
         if isinstance(layer, SparseConv):
             layer.method = method
