@@ -31,6 +31,7 @@ from .sparse.conv import Method
 from .speed import Kernels, chosen, fastest_attention, use_kernels
 from .structure_flow import SparseStructureFlow4DModel
 from .structure_vae import SparseStructureDecoder, occupied
+from .two_devices import Flow, TwoDevices
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class SS4DPipeline:
         progress: whether the samplers draw progress bars on stderr.
         kernels: see `ss4d.speed`.
         attention, convolution: one of `attention.Kernel` and of `sparse.conv.Method` in place of what `kernels` takes.
+        second: another device for the guided passes that see no image, which then run at the same time.
         low_memory: keep on `device` only the network that runs, and no keys and values from step to step; slower.
     """
 
@@ -83,10 +85,13 @@ class SS4DPipeline:
         kernels: Kernels = "torch",
         attention: AttentionKernel | None = None,
         convolution: Method | None = None,
+        second: torch.device | str | None = None,
         low_memory: bool = False,
     ) -> None:
         self.checkpoint, self.device, self.progress = checkpoint, torch.device(device), progress
         self.kernels, self.low_memory = chosen(kernels, self.device), low_memory
+        if second is not None and low_memory:
+            raise FormatError("second, low_memory", "one of them", "both", "A second device holds the flows' copies.")
         waiting = torch.device("cpu") if low_memory else self.device
         self.image_encoder = checkpoint.image_encoder.to(waiting)
         networks = {role: model.network.to(waiting) for role, model in checkpoint.models.items()}
@@ -95,6 +100,10 @@ class SS4DPipeline:
         self.structure_decoder = cast(SparseStructureDecoder, networks["sparse_structure_decoder"])
         self.latent_flow = cast(SLatFlow4DModel, networks["slat_flow_model"])
         self.gaussian_decoder = cast(SLatGaussianDecoder, networks["slat_decoder_gs"])
+        flows: tuple[Flow, ...] = (self.structure_flow, self.latent_flow)
+        self._guided: tuple[Flow | TwoDevices, ...] = flows
+        if second is not None:
+            self._guided = tuple(TwoDevices(flow, second) for flow in flows)
 
     @classmethod
     def from_pretrained(
@@ -105,12 +114,13 @@ class SS4DPipeline:
         device: str = "auto",
         progress: bool = False,
         kernels: Kernels = "torch",
+        second: str | None = None,
         low_memory: bool = False,
         **options: Any,
     ) -> SS4DPipeline:
         """From a folder or a hub repository; `options` are those of `load_checkpoint`."""
-        checkpoint = load_checkpoint(source, revision, **options)
-        return cls(checkpoint, choose_device(device), progress, kernels=kernels, low_memory=low_memory)
+        checkpoint, ours = load_checkpoint(source, revision, **options), choose_device(device)
+        return cls(checkpoint, ours, progress, kernels=kernels, second=second, low_memory=low_memory)
 
     def sample_with(self, steps: int | None = None, guidance: float | None = None) -> None:
         """Other numbers of steps and another strength of guidance for both samplers; None keeps the checkpoint's."""
@@ -180,7 +190,7 @@ class SS4DPipeline:
         noise = torch.randn(shape, generator=generator).to(self.device)  # [T,8,16,16,16]
         settings, title = self.checkpoint.structure_sampler, "structure" if self.progress else ""
         with self._at_work(self.structure_flow):
-            z = integrate(self.structure_flow, noise, cond, settings, count, title, not self.low_memory)
+            z = integrate(self._guided[0], noise, cond, settings, count, title, not self.low_memory)
         with self._at_work(self.structure_decoder):
             return occupied(self.structure_decoder(z))  # from logits [T,1,64,64,64]
 
@@ -196,13 +206,13 @@ class SS4DPipeline:
                 raise FormatError("coords", expected, f"{max(noise.sites.extent) - 1}")
         settings, title = self.checkpoint.latent_sampler, "latents" if self.progress else ""
         with self._at_work(self.latent_flow):
-            z = integrate(self.latent_flow, noise, cond, settings, len(cond), title, not self.low_memory)
+            z = integrate(self._guided[1], noise, cond, settings, len(cond), title, not self.low_memory)
         mean, std = (torch.tensor(v, device=self.device) for v in (self.checkpoint.mean, self.checkpoint.std))  # [8]
         return z.replace(z.feats * std + mean)
 
 
 def integrate(
-    network: SparseStructureFlow4DModel | SLatFlow4DModel,
+    network: Flow | TwoDevices,
     noise: Any,
     cond: Float32[Tensor, "F L C"],
     settings: SamplerSettings,
@@ -221,15 +231,16 @@ def integrate(
     """
     options: dict[str, Any] = {"steps": settings.steps, "rescale_t": settings.rescale_t, "num_frames": num_frames}
     options["progress"] = title
+    model: Any = network
     with torch.no_grad():
-        seen, nothing = network.conditions(cond, keep), network.nothing()
+        seen, nothing = model.conditions(cond, keep), model.nothing()
     if settings.name == "FlowEulerSampler":
-        return sampler.FlowEulerSampler(settings.sigma_min).sample(network, noise, seen, **options).x
+        return sampler.FlowEulerSampler(settings.sigma_min).sample(model, noise, seen, **options).x
     options |= {"neg_cond": nothing, "cfg_strength": settings.cfg_strength}
     if settings.name == "FlowEulerCfgSampler":
-        return sampler.FlowEulerCfgSampler(settings.sigma_min).sample(network, noise, seen, **options).x
+        return sampler.FlowEulerCfgSampler(settings.sigma_min).sample(model, noise, seen, **options).x
     options["cfg_interval"] = settings.cfg_interval
-    return sampler.FlowEulerGuidanceIntervalSampler(settings.sigma_min).sample(network, noise, seen, **options).x
+    return sampler.FlowEulerGuidanceIntervalSampler(settings.sigma_min).sample(model, noise, seen, **options).x
 
 
 def choose_device(name: str) -> torch.device:

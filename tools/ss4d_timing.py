@@ -4,8 +4,9 @@
     python tools/ss4d_timing.py build/ss4d-random --repeats 2
 
 "Original": FlashAttention for each sequence, keys and values of the images in every pass, no work shared by two passes,
-gather-GEMM-scatter convolutions (the published code uses spconv), separate norms and modulations. Same weights, noise
-and voxels. Frames are a drawn ball that moves: cost depends on their number and on the voxels, not on what they show.
+gather-GEMM-scatter convolutions (with `--spconv` that package's, as the published code has it), separate norms and
+modulations. Same weights, noise and voxels. Frames are a drawn ball that moves: cost depends on their number and on the
+voxels, not on what they show. `--profile` says which kernels the time goes to, in two steps of each of our stages.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from ss4d import pipeline as pipeline_module
 from ss4d.checkpoint import SamplerSettings
 from ss4d.pipeline import SS4DPipeline
 from ss4d.sampler import FlowEulerGuidanceIntervalSampler
+from ss4d.speed import use_kernels
 
 STAGES = {
     "_encode": "image encoder",
@@ -102,16 +104,35 @@ def measure(pipeline: SS4DPipeline, options: argparse.Namespace, repeats: int) -
     pipeline.gaussian_decoder.forward = timed(stages, "Gaussian decoder", decode)  # type: ignore[method-assign]
     cond = pipeline._encode(pipeline._preprocess(frames(options.frames)))
     coords = ball(options.frames, options.voxels)
-    for _ in range(repeats + 1):
+    given = pipeline.checkpoint
+    for k in range(repeats + 1):
         noise = torch.Generator().manual_seed(1)
+        if k == 0:  # to warm up, a few steps of each kind are enough
+            pipeline.sample_with(steps=4)
         pipeline._encode(pipeline._preprocess(frames(options.frames)))
         pipeline._sample_structure(cond, noise)
         latents = pipeline._sample_latents(cond, coords.to(pipeline.device), torch.Generator().manual_seed(2))
         with pipeline._at_work(pipeline.gaussian_decoder):
             gaussians = pipeline.gaussian_decoder(latents, options.frames)
+        pipeline.checkpoint = given
     pipeline.gaussian_decoder.forward = decode  # type: ignore[method-assign]
     made = torch.cat([torch.cat([g.raw_xyz, g.raw_features_dc.flatten(1)], 1) for g in gaussians])
     return {name: runs[-repeats:] for name, runs in stages.items()}, made
+
+
+def profile(pipeline: SS4DPipeline, options: argparse.Namespace) -> None:
+    """Print the kernels that take the longest, in two steps of both stages."""
+    pipeline.sample_with(steps=2)
+    cond = pipeline._encode(pipeline._preprocess(frames(options.frames)))
+    coords = ball(options.frames, options.voxels).to(pipeline.device)
+    for name, run in (
+        ("stage 1", lambda: pipeline._sample_structure(cond, torch.Generator().manual_seed(1))),
+        ("stage 2", lambda: pipeline._sample_latents(cond, coords, torch.Generator().manual_seed(2))),
+    ):
+        run()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as record:
+            run()
+        print(f"{name}, two steps\n{record.key_averages().table(sort_by='cuda_time_total', row_limit=18)}")
 
 
 def main() -> None:
@@ -121,18 +142,25 @@ def main() -> None:
     parser.add_argument("--voxels", type=int, default=9400, help="a frame")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--no-original", action="store_true")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--spconv", action="store_true", help="for the original's convolutions; has to be installed")
     options = parser.parse_args()
     began = time.perf_counter()
     pipeline = SS4DPipeline.from_pretrained(options.checkpoint, device="cuda", kernels="torch")
+    if options.spconv:
+        use_kernels([pipeline.latent_flow], "torch", convolution="spconv")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, loaded in {time.perf_counter() - began:.1f} s")
     results: dict[str, tuple[Runs, torch.Tensor]] = {}
     if not options.no_original:
         with the_original_way():
             results["original"] = measure(pipeline, options, 1)
-    for name, low in (("ours", False), ("ours, low memory", True)):
-        pipeline = SS4DPipeline(pipeline.checkpoint, "cuda", kernels="triton", low_memory=low)
+    ways: list[tuple[str, dict[str, Any]]] = [("ours", {}), ("ours, low memory", {"low_memory": True})]
+    if torch.cuda.device_count() > 1:
+        ways.insert(1, ("ours, two GPUs", {"second": "cuda:1"}))
+    for name, more in ways:
+        pipeline = SS4DPipeline(pipeline.checkpoint, "cuda", kernels="triton", **more)
         torch.cuda.empty_cache()
-        results[name] = measure(pipeline, options, options.repeats)
+        results[name] = measure(pipeline, options, options.repeats if name == "ours" else 1)
     print(f"{options.frames} frames, {len(ball(options.frames, options.voxels)) // options.frames} voxels a frame")
     print("| | stage | seconds, median | all runs | peak memory, GiB |\n|---|---|---:|---|---:|")
     for name, (stages, _) in results.items():
@@ -144,6 +172,8 @@ def main() -> None:
             listed = ", ".join(f"{second:.2f}" for second in seconds)
             print(f"| {name} | {stage} | {statistics.median(seconds):.2f} | {listed} | {peak:.1f} |")
         print(f"| {name} | together | {total:.2f} | | |")
+    if options.profile:
+        profile(SS4DPipeline(pipeline.checkpoint, "cuda", kernels="triton"), options)
     reference = next(iter(results.values()))[1]
     for name, (_, made) in results.items():
         error = (made - reference).abs()

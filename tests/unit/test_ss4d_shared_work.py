@@ -15,6 +15,7 @@ from ss4d.pipeline import integrate
 from ss4d.sampler import FlowEulerGuidanceIntervalSampler
 from ss4d.sparse import SparseTensor
 from ss4d.structure_flow import SparseStructureFlow4DModel
+from ss4d.two_devices import TwoDevices, moved
 
 STRUCTURE: dict[str, Any] = {
     "resolution": 2, "in_channels": 3, "out_channels": 3, "model_channels": 16, "cond_channels": 5, "num_blocks": 3,
@@ -37,6 +38,7 @@ NETWORKS: dict[str, tuple[Any, dict[str, Any]]] = {
     "latent, frames alone": (SLatFlow4DModel, LATENT | {"expand_self_attn": False}),
 }
 FRAMES = 6
+TWO_GPUS = [pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")]
 
 
 def network_and_state(name: str, half: bool = False) -> tuple[Any, Any]:
@@ -83,6 +85,20 @@ def test_a_sampler_gives_what_plain_passes_give(name: str) -> None:
     )  # fmt: skip
     error = (values(ours) - values(plain.x)).abs().max() / values(plain.x).abs().max()
     assert error < 1e-5
+
+
+@pytest.mark.parametrize("devices", ["cpu", pytest.param("cuda:0 cuda:1", marks=TWO_GPUS)])
+@pytest.mark.parametrize("name", ["structure", "latent"])
+def test_two_devices_give_what_one_gives(name: str, devices: str) -> None:
+    first, second = (devices.split() * 2)[:2]
+    network, noise = network_and_state(name)
+    network, device = network.to(first), torch.device(first)
+    noise = moved(noise, device)
+    cond = torch.randn(FRAMES, 4, 5).to(first)
+    settings = SamplerSettings(steps=5, cfg_strength=3.0, cfg_interval=(0.5, 1.0), rescale_t=3.0)
+    alone = values(integrate(network, noise, cond, settings, FRAMES))
+    together = values(integrate(TwoDevices(network, second), noise, cond, settings, FRAMES))
+    assert (together - alone).abs().max() <= 1e-5 * alone.abs().max()
 
 
 def test_the_way_in_runs_once_for_two_conditions() -> None:
