@@ -3,6 +3,12 @@ def clip_truth(wildcards, output):
     return str(Path(output.truth).parent)
 
 
+# What decides a clip: the benchmark's code and lists, and what reads and lights models.
+def clip_code(folder):
+    shared = sources("bench4d/gltf*.py", "benchmarks/synth4d/shading.py")
+    return sorted({*sources(f"benchmarks/{folder}/*.py", f"benchmarks/{folder}/*.csv"), *shared})
+
+
 for benchmark in BENCHMARKS:
 
     rule:
@@ -11,7 +17,7 @@ for benchmark in BENCHMARKS:
         input:
             protocol=protocol(benchmark),
             program=relative(BENCHMARKS[benchmark].path.parent / "build.py"),
-            code=sources(f"benchmarks/{BENCHMARKS[benchmark].path.parent.name}/*.py") + RENDERER,
+            code=clip_code(BENCHMARKS[benchmark].path.parent.name) + RENDERER,
         output:
             clip=directory(f"results/{benchmark}/clips/{{clip}}"),
             truth=directory(f"results/{benchmark}/truth/{{clip}}/asset"),

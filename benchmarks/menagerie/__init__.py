@@ -1,0 +1,1 @@
+"""The benchmark menagerie: animated models under free licences, downloaded one by one and verified."""
