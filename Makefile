@@ -32,4 +32,4 @@ lock: ## resolve requirements/*.in anew (needs uv)
 	  --override requirements/without-torch.txt -q requirements/$$level.in -o requirements/$$level.txt; done
 
 clean: ## results and intermediate files; the environment and downloaded weights stay
-	rm -rf results/synth4d* results/*/features .snakemake
+	rm -rf results/synth4d* results/menagerie* results/*/features .snakemake

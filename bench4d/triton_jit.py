@@ -20,8 +20,8 @@ class Missing:
 
 
 try:
-    import triton.language as language  # type: ignore[import-not-found, unused-ignore]
-    from triton import jit as compiled  # type: ignore[import-not-found, unused-ignore]
+    import triton.language as language  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    from triton import jit as compiled  # type: ignore[import-not-found, import-untyped, unused-ignore]
 except ModuleNotFoundError:
     language, compiled = None, Missing
 tl: Any = language

@@ -1,6 +1,5 @@
-"""Triton kernels of SS4D against their twins in plain torch: on a GPU, or by Triton's interpreter on a CPU."""
+"""Triton kernels of SS4D against their twins in plain torch: on a GPU, or by the interpreter (tests/conftest.py)."""
 
-import os
 from typing import Any
 
 import pytest
@@ -8,16 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ss4d.attention import SelfAttention, use_fused
+from ss4d.layers import LayerNorm32
+from ss4d.sparse import SparseTensor
+from ss4d.sparse.conv import SparseConv, use_convolution
+
 CUDA = torch.cuda.is_available()
-if not CUDA:
-    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported: kernels then run on the CPU, slowly
-pytest.importorskip("triton", reason="Triton is not installed; torch for CUDA on Linux brings it along")
-
-from ss4d.attention import SelfAttention, use_fused  # noqa: E402
-from ss4d.layers import LayerNorm32  # noqa: E402
-from ss4d.sparse import SparseTensor  # noqa: E402
-from ss4d.sparse.conv import SparseConv, use_convolution  # noqa: E402
-
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 # Of the largest value: half precision differs by its own rounding, since a twin rounds after every step.
 LIMIT = {torch.float32: 3e-6, torch.float16: 4e-3}
