@@ -15,7 +15,7 @@ from bench4d.errors import FormatError
 from .. import adapters
 from .implicit_gemm import ImplicitGemm, table_of
 from .neighbours import Kernel, Tap, neighbours
-from .tensor import SparseTensor
+from .tensor import Sites, SparseTensor
 
 # "taps": gather, GEMM, scatter for each tap; runs anywhere, in any precision. "triton": one kernel, NVIDIA GPUs.
 # "spconv": by that package, on GPUs only; see ss4d/adapters.py.
@@ -49,6 +49,11 @@ class SparseConv(nn.Module):
         self.conv = KernelWeights(in_channels, out_channels, kernel)
 
     method: Method = "taps"  # see `use_convolution`
+
+    def plan(self, sites: Sites, num_frames: int) -> None:
+        """Let the sites remember what `forward` needs of them, which makes the host wait for the device."""
+        find = table_of if self.method == "triton" else neighbours
+        find(sites, self.kernel, num_frames)
 
     def forward(self, x: SparseTensor, num_frames: int) -> SparseTensor:
         """`num_frames` is the number of slots of a clip now, after any down-sampling in time."""

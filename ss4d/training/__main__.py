@@ -105,16 +105,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _add_backend(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", default="cuda", help='"cuda" (default) or "cpu"; decides the next three')
+    command.add_argument("--device", default="cuda", help='"cuda" (default) or "cpu"; decides the next four')
     command.add_argument("--precision", choices=("float32", "bfloat16"), help="of products (bfloat16 on CUDA)")
     command.add_argument("--attention", choices=("grouped", "varlen"), help="kernel (varlen on CUDA)")
+    command.add_argument("--convolution", choices=("taps", "triton"), help="of sparse tensors (triton on CUDA)")
     command.add_argument("--rasteriser", choices=("torch", "cuda"), help="of Gaussians (cuda on CUDA)")
     command.add_argument("--lpips-weights", type=Path, metavar="DIR", help="folder with AlexNet's and LPIPS's weights")
 
 
 def _backend(options: argparse.Namespace, rank: int = 0) -> Backend:
     backend = Backend.of(f"cuda:{rank}" if options.device == "cuda" else options.device)
-    chosen = {name: getattr(options, name) for name in ("precision", "attention", "rasteriser")}
+    chosen = {name: getattr(options, name) for name in ("precision", "attention", "convolution", "rasteriser")}
     backend = replace(backend, **{name: value for name, value in chosen.items() if value})
     if backend.device.type == "cuda":
         torch.cuda.set_device(backend.device)

@@ -25,8 +25,7 @@ from ..gaussians import GaussianFrame
 from ..image_encoder import SmallImageEncoder
 from ..latent_flow import SLatFlow4DModel, SparseResBlock
 from ..pipeline import integrate
-from ..sparse import Sites, SparseTensor, pool_space, pool_time
-from ..sparse.neighbours import neighbours
+from ..sparse import Sites, SparseTensor, pool_space, pool_time, use_convolution
 from . import latent_vae, losses
 from .config import Section
 from .export import read_network
@@ -85,6 +84,7 @@ class LatentFlow:
             raise FormatError("data set for latent_flow", "mean and deviation of its latents", "none", next_step)
         self.networks = build_networks(section).to(backend.device)
         use_kernel(self.networks, backend.attention)
+        use_convolution(self.networks, backend.convolution)
         mean, std = (torch.tensor(store.normalisation[key]) for key in ("mean", "std"))
         self.networks["normalisation"] = Normalisation(mean, std).to(backend.device)
         if checkpoint is None:
@@ -222,12 +222,11 @@ def plan(network: SLatFlow4DModel, sites: Sites, n_frames: int) -> None:
     x, frames = SparseTensor.on(sites, sites.coords.new_zeros((len(sites.coords), 1), dtype=torch.float32)), n_frames
     for module in (*network.input_blocks, *network.input_blocks_t):
         block = cast(SparseResBlock, module)
-        kernel = block.conv1.kernel
-        neighbours(x.sites, kernel, frames)  # also of the out block that comes back here
+        block.conv1.plan(x.sites, frames)  # also of the out block that comes back here
         for kind in block.down:
             x = pool_space(x) if kind == "space" else pool_time(x, frames)
             frames = frames // 2 if kind == "time" else frames
-        neighbours(x.sites, kernel, frames)
+        block.conv1.plan(x.sites, frames)
     if network.config.conv_type == "non":
         pool_time(x, frames)
 

@@ -19,6 +19,7 @@ from bench4d.errors import FormatError
 from ..attention import Kernel
 from ..checkpoint import NETWORKS
 from ..data.store import Batch, Store
+from ..sparse.conv import Method
 from .config import CLASSES, Section, with_half
 
 Precision = Literal["float32", "bfloat16"]
@@ -33,12 +34,14 @@ class Backend:
         device: of the networks.
         precision: "bfloat16" multiplies under autocast; weights and their updates are float32 either way.
         attention: kernel of packed attention, see `ss4d.attention`.
+        convolution: of sparse tensors, see `ss4d.sparse.conv`.
         rasteriser: "torch" is slow and runs anywhere; "cuda" needs gsplat.
     """
 
     device: torch.device
     precision: Precision
     attention: Kernel
+    convolution: Method
     rasteriser: Rasteriser
 
     @staticmethod
@@ -46,11 +49,11 @@ class Backend:
         """The usual choices for "cpu", "cuda" or "cuda:1"."""
         place = torch.device(device)
         if place.type == "cpu":
-            return Backend(place, "float32", "grouped", "torch")
+            return Backend(place, "float32", "grouped", "taps", "torch")
         if place.type != "cuda" or not torch.cuda.is_available():
             raise FormatError("device", '"cpu", or "cuda" on a machine with a GPU', repr(device))
         place = torch.device("cuda", torch.cuda.current_device() if place.index is None else place.index)
-        return Backend(place, "bfloat16", "varlen", "cuda")
+        return Backend(place, "bfloat16", "varlen", "triton", "cuda")
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
