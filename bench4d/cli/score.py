@@ -26,7 +26,8 @@ Against a benchmark: DIR has a folder for each clip (`bench4d list benchmarks`),
   bench4d score my-results --benchmark synth4d --name mine --metrics lpips-vgg,psnr --out scores/mine
 
 It makes the truth if the workflow has not, aligns, renders and scores as the workflow does, and prints the table with
-DIR's row beside the rows of an earlier `snakemake --cores all`. A missing clip has failed; it is never left out.
+DIR's row beside the rows of an earlier `snakemake --cores all`; comparisons.csv has each pair of them. A missing clip has
+failed; it is never left out.
 
 Against a folder of the same structure: films, folders of pictures and moving objects are matched by relative path.
 
@@ -68,10 +69,11 @@ def against_benchmark(options: argparse.Namespace) -> int:
     import sys
 
     from bench4d.benchmark import find_benchmark
+    from bench4d.comparisons import compare
     from bench4d.method import ROOT
     from bench4d.scoring_folder import make_truth, score_folder, with_columns
     from bench4d.submission import Submission
-    from bench4d.table_formats import to_text, write_tables
+    from bench4d.table_formats import to_text, write_comparisons, write_tables
     from bench4d.tables import make_table
     from metrics import METRICS
 
@@ -91,10 +93,16 @@ def against_benchmark(options: argparse.Namespace) -> int:
         scored = score_folder(benchmark, submission, work, out, METRICS, weights, tell, *how)
     made = make_table(scored.rows, benchmark, scored.methods, METRICS, {})
     write_tables(made, out)
+    compared = compare(scored.rows, benchmark, scored.methods, METRICS)
+    if compared:
+        write_comparisons(compared, out)
+    else:  # no other row: what an earlier run may have left is not of these rows
+        (out / "comparisons.csv").unlink(missing_ok=True)
     print(to_text(made))
     for note in scored.notes:
         print(note)
-    sys.stderr.write(f"wrote {out}/scores.parquet, frames.parquet and table.csv, .md, .tex, .html, .txt\n")
+    names = "scores.parquet, frames.parquet, " + ("comparisons.csv, " if compared else "")
+    sys.stderr.write(f"wrote {out}/{names}table.csv, .md, .tex, .html, .txt\n")
     return 0
 
 

@@ -198,6 +198,7 @@ def test_the_truth_as_assets_is_perfect_and_a_missing_clip_has_failed(tiny, tmp_
     assert sha256_folder(tmp_path / "in") == before
     assert {"table.csv", "table.html", "frames.parquet"} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert "synth4d-test" in (tmp_path / "out/table.md").read_text()  # contamination, as the submitter says
+    assert not (tmp_path / "out/comparisons.csv").exists()  # one row alone
     # `table` makes the same from the rows alone, and other columns on request.
     assert main(["table", str(tmp_path / "out"), "--format", "csv"]) == 0
     assert capsys.readouterr().out == (tmp_path / "out/table.csv").read_text()
@@ -211,13 +212,18 @@ def test_rows_of_an_earlier_run_stand_beside_the_folders_own(tiny, tmp_path, cap
     both = [shutil.copytree(work / "truth" / clip / "asset", tmp_path / "in" / clip / "asset") for clip in CLIPS]
     rows = score(tmp_path / "in", work, tmp_path / "first", "--name", "mine").reset_index()
     shutil.copytree(work, tmp_path / "work")
-    rows["method"] = "billboard"
+    rows["method"], rows.loc[rows["metric"] == "psnr", "value"] = "billboard", 90
     rows[pd.read_parquet(tmp_path / "first/scores.parquet").columns].to_parquet(tmp_path / "work/scores.parquet")
     capsys.readouterr()
     shutil.rmtree(both[0].parent)
     score(tmp_path / "in", tmp_path / "work", tmp_path / "out", "--name", "other")
     said = capsys.readouterr().out
     assert "\nbillboard" in said and "\nother" in said and "No other rows" not in said
+    compared = pd.read_csv(tmp_path / "out/comparisons.csv").set_index("metric")
+    assert set(compared["method_a"] + " " + compared["method_b"]) == {"billboard other"} and set(compared["n"]) == {2}
+    assert compared.loc["psnr", "difference"] == -5  # 90 against 100, and where the other has failed the worst of any
+    assert main(["table", str(tmp_path / "out"), "--comparisons"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "out/comparisons.csv").read_text()
     # A name that stands there already (of a method that is gone, or of another repository) would mix two rows.
     rows["method"] = "gone"
     rows[pd.read_parquet(tmp_path / "first/scores.parquet").columns].to_parquet(tmp_path / "work/scores.parquet")
@@ -229,6 +235,7 @@ def test_rows_of_an_earlier_run_stand_beside_the_folders_own(tiny, tmp_path, cap
     rows[pd.read_parquet(tmp_path / "first/scores.parquet").columns].to_parquet(tmp_path / "work/scores.parquet")
     score(tmp_path / "in", tmp_path / "work", tmp_path / "out", "--name", "other")
     assert "\nbillboard" not in (said := capsys.readouterr().out) and "another version of the protocol" in said
+    assert not (tmp_path / "out/comparisons.csv").exists()
 
 
 def test_a_sequence_of_glb_files_is_scored_in_the_benchmarks_world(tiny, tmp_path):
