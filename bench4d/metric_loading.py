@@ -18,7 +18,7 @@ from .errors import FormatError
 from .features import LoadedFeature, Place, Precision, check_record, find_place, load_feature, weights_of
 from .files import sha256_file
 from .metric import Metric, MetricUnavailable, Score
-from .weights import WeightsMissing, resolve
+from .weights import WeightsMissing, read_catalogue, resolve
 
 if TYPE_CHECKING:  # torch is slow to import
     import torch
@@ -69,7 +69,7 @@ def find_weights(ids: Iterable[str], tell: Callable[[str], object]) -> dict[str,
             found[id] = {"path": str(path), "sha256": sha256_file(path)}
         except WeightsMissing as missing:
             tell(str(missing))
-            found[id] = {"reason": f"the weights {id} are not on this machine: `bench4d weights fetch {id}`"}
+            found[id] = {"reason": f"the weights {id} are not on this machine: {read_catalogue()[id].next_step}"}
     return found
 
 

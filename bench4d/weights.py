@@ -103,6 +103,15 @@ class Entry:
     sources: tuple[Source, ...]
     by_hand: tuple[str, ...] = ()
 
+    @property
+    def next_step(self) -> str:
+        """What to do where the file is missing, in a few words; `WeightsMissing` has more."""
+        if self.sha256 is not None:
+            return f"`bench4d weights fetch {self.id}`"
+        return (
+            f"put {self.file} into the folder that BENCH4D_WEIGHTS names; `bench4d weights list {self.id}`: from where"
+        )
+
     def folders(self, places: Locations) -> list[Path]:
         """Where the file may lie, in order: an unpinned one only where a person put it."""
         cache = [] if self.sha256 is None else [places.cache]

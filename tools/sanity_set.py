@@ -181,7 +181,7 @@ def files_here(ids: Iterable[str]) -> dict[str, dict[str, str]]:
     for id in ids:
         path, _ = look(catalogue[id], places)
         there = {"path": str(path), "sha256": sha256_file(path)} if path else {}
-        found[id] = there or {"reason": f"not here: `bench4d weights fetch {id}`"}
+        found[id] = there or {"reason": f"not here: {catalogue[id].next_step}"}
     return found
 
 

@@ -98,6 +98,6 @@ def weights_lines(metric: Metric) -> list[str]:
     catalogue, places, lines = read_catalogue(), Locations.of(os.environ), []
     for id in weights_of(metric):
         here, _ = look(catalogue[id], places)
-        state = f"here: {here}" if here else f"not here: `bench4d weights fetch {id}`"
+        state = f"here: {here}" if here else f"not here: {catalogue[id].next_step}"
         lines.append(f"{id}, sha256 {catalogue[id].sha256 or 'unpinned'}, {state}")
     return lines

@@ -26,8 +26,8 @@ Against a benchmark: DIR has a folder for each clip (`bench4d list benchmarks`),
   bench4d score my-results --benchmark synth4d --name mine --metrics lpips-vgg,psnr --out scores/mine
 
 It makes the truth if the workflow has not, aligns, renders and scores as the workflow does, and prints the table with
-DIR's row beside the rows of an earlier `snakemake --cores all`; comparisons.csv has each pair of them. A missing clip has
-failed; it is never left out.
+DIR's row beside the rows of an earlier `snakemake --cores all`; comparisons.csv has each pair of them. A missing clip
+has failed; it is never left out.
 
 Against a folder of the same structure: films, folders of pictures and moving objects are matched by relative path.
 

@@ -14,12 +14,13 @@ NAME, HELP = "weights", "list, fetch or verify the networks' files"
 DESCRIPTION = """The networks' files that metrics and methods need, each with one sha256, whatever source it came from.
 
   bench4d weights list
+  bench4d weights list clip-bigg14          also the pages from which a person can get it
   bench4d weights fetch lpips-vgg-heads     without an ID: all that can be downloaded
   bench4d weights verify                    read every file that is here and compare its sha256
 
 Files lie in the folder that BENCH4D_WEIGHTS names, or in ~/.cache/bench4d/weights. Without a network, fetch them on
 another machine and copy the folder. An unpinned file has no published checksum: it is never downloaded, only taken
-from the folder in BENCH4D_WEIGHTS, and `bench4d weights fetch ID` says where a person gets it."""
+from the folder in BENCH4D_WEIGHTS, and `bench4d weights list ID` says where a person gets it."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,9 @@ def run(options: argparse.Namespace) -> int:
     entries = chosen(options.ids)
     if options.action == "fetch" and not options.ids:
         entries = [entry for entry in entries if entry.sha256 is not None]
-    return {"list": show, "fetch": fetch, "verify": verify}[options.action](entries)
+    if options.action == "list":
+        return show(entries, pages=bool(options.ids))
+    return {"fetch": fetch, "verify": verify}[options.action](entries)
 
 
 def chosen(ids: list[str]) -> list[Entry]:
@@ -44,12 +47,15 @@ def chosen(ids: list[str]) -> list[Entry]:
     return [catalogue[id] for id in ids or catalogue]
 
 
-def show(entries: list[Entry]) -> int:
+def show(entries: list[Entry], pages: bool) -> int:
+    """A line a file; with `pages`, the addresses of those that no program downloads."""
     from .listing import columns, size_of
 
     rows: list[tuple[str, ...]] = [("id", "size", "licence", "sha256", "what")]
     rows += [(e.id, size_of(e.size), e.licence, (e.sha256 or "unpinned")[:12], e.title) for e in entries]
     print("\n".join(columns(rows)))
+    for entry in entries if pages else []:
+        print("".join(f"{entry.id}: a person can get it from {address}\n" for address in entry.by_hand), end="")
     return 0
 
 
@@ -82,9 +88,9 @@ def verify(entries: list[Entry]) -> int:
         bad = [line for line in tried if line.endswith("wrong content")]
         wrong += len(bad)
         for line in bad:
-            print(f"✗ {entry.id}: {line}. Delete it, then: bench4d weights fetch {entry.id}")
+            print(f"✗ {entry.id}: {line}. Delete it, then: {entry.next_step}")
         if here is not None:
             print(f"✓ {entry.id}: {here}" + (f" (unpinned, sha256 {sha256_file(here)})" if not entry.sha256 else ""))
         elif not bad:
-            print(f"– {entry.id}: not here. bench4d weights fetch {entry.id}")
+            print(f"– {entry.id}: not here. {entry.next_step}")
     return 1 if wrong else 0

@@ -157,7 +157,7 @@ def test_weights_verify_tells_here_from_absent_and_from_wrong(tmp_path, monkeypa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "u2netp.onnx").write_bytes(b"not that file")
     assert main(["weights", "verify", "vgg16-features"]) == 0
-    assert "– vgg16-features: not here. bench4d weights fetch vgg16-features" in capsys.readouterr().out
+    assert "– vgg16-features: not here. `bench4d weights fetch vgg16-features`" in capsys.readouterr().out
     assert main(["weights", "verify"]) == 1
     assert "✗ u2netp" in (said := capsys.readouterr().out) and "✓" not in said
     assert main(["weights", "list", "u2netp"]) == 0
