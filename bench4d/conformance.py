@@ -17,7 +17,8 @@ from .errors import FormatError
 from .files import sha256_folder
 from .method import ROOT, Method
 from .plain_yaml import load_yaml
-from .trial import CLIP, FPS, SIZE, MakeClip, Skipped, Trial, missing_here, pip_pins
+from .trial import CLIP, FPS, SIZE, MakeClip, Skipped, Trial, pip_pins
+from .weights_method import address, in_repository
 
 BOUND = 0.75  # the object is in [-0.5, 0.5]^3; a method may miss that by half as much again
 COVERED = (0.005, 0.9)  # mean alpha of a frame: something is seen, and so is the background
@@ -53,13 +54,12 @@ def licence(trial: Trial) -> str:
 
 
 def commit(trial: Trial) -> str:
-    """The schema asks for full hashes; what is left is a hub's file without a revision."""
+    """The schema asks for full hashes; what is left are weights: a file of this repository with other content, a source
+    of no kind, a hub's file without a commit."""
     data = trial.method.data
     for weights in data["weights"]:
-        is_hub = "://" not in weights["source"] and not (ROOT / weights["source"]).exists()
-        if is_hub and not re.fullmatch("[0-9a-f]{40}", weights["revision"] or ""):
-            where = f"method.yaml: weights {weights['name']}: revision"
-            raise FormatError(where, "a full commit hash", repr(weights["revision"]), "Branches and tags move.")
+        if in_repository(trial.method.id, weights) is None:
+            address(trial.method.id, weights)
     return f"commit {data['code']['commit'][:12]}" if data["code"] else "no code from elsewhere"
 
 
@@ -192,8 +192,8 @@ def recorded(trial: Trial) -> str:
 
 
 def fails_loudly(trial: Trial) -> str:
-    if reason := missing_here(trial.method):
-        raise Skipped(reason)
+    if trial.missing:
+        raise Skipped(trial.missing)
     record = trial.start(trial.scratch / "nowhere", trial.scratch / "third")
     if record["status"] == "ok":
         raise FormatError("run.py", "an error for a clip that is not there", "success", "Do not catch everything.")

@@ -27,6 +27,7 @@ from .files import read_json
 from .method import ROOT, Method
 from .plain_yaml import load_yaml
 from .similarity import camera_to_camera, transformed
+from .weights_method import resolve_for_method
 
 CLIP = "smallest"  # the clip's id
 SIZE, FPS, SEED = 64, 10.0, 3
@@ -112,10 +113,21 @@ class Trial:
         return orbit([0, 90], 15, 2, 40, SIZE)
 
     @cached_property
+    def weights(self) -> dict[str, dict[str, str]]:
+        """The method's files, found or fetched as the workflow does."""
+        return resolve_for_method(self.method)
+
+    @cached_property
+    def missing(self) -> str:
+        """Why run.py cannot run here; empty if it can. Weights are fetched only where everything else is there."""
+        reasons = (file["reason"] for file in self.weights.values() if "reason" in file)
+        return missing_here(self.method) or next(reasons, "")
+
+    @cached_property
     def record(self) -> dict[str, Any]:
         """generate.json of the first run."""
-        if reason := missing_here(self.method):
-            raise Skipped(reason)
+        if self.missing:
+            raise Skipped(self.missing)
         assert len(self.clip.frames) == self.n_frames
         return self.start(self.scratch, self.scratch / "first")
 
@@ -149,7 +161,7 @@ class Trial:
         data = self.method.data
         spec: dict[str, Any] = {"method": self.method.id, "clips": [CLIP], "seed": SEED}
         spec |= {"parameters": data["parameters"], "n_frames": self.n_frames, "fps": FPS}
-        spec["weights"] = {weights["name"]: str(ROOT / weights["source"]) for weights in data["weights"]}
+        spec["weights"] = {name: file["path"] for name, file in self.weights.items()}
         if data["output"] == "views":
             spec["cameras"] = self.cameras.to_json()
         out.mkdir(parents=True)
@@ -190,14 +202,11 @@ def limits(needs: dict[str, Any]) -> list[str]:
 
 
 def missing_here(method: Method) -> str:
-    """Why run.py cannot run on this machine and in this Python; empty if it can."""
+    """What this machine or this Python lacks, weights apart; empty if nothing."""
     if method.data["needs"]["gpu"] and shutil.which("nvidia-smi") is None:
         return "needs a GPU"
     if method.data["code"]:
         return "needs code that its own environment clones"
-    for weights in method.data["weights"]:
-        if not (ROOT / weights["source"]).is_file():
-            return f"needs the weights {weights['name']}"
     checkpoint = method.data["parameters"].get("checkpoint")
     if isinstance(checkpoint, str) and not (ROOT / checkpoint).exists():
         return f"needs the checkpoint {checkpoint}"

@@ -7,6 +7,7 @@ BENCH4D_WEIGHTS or the cache. As for the networks of metrics, nothing with anoth
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -24,9 +25,12 @@ from .weights_fetch import FetchFailed, fetch
 HUB = "https://huggingface.co"
 
 
-def resolve_for_method(method: Method, places: Locations, hub: str = HUB) -> dict[str, dict[str, str]]:
-    """Name -> {"path", "sha256"}, or {"reason"} where a file cannot be had: then the method cannot run."""
-    found = {}
+def resolve_for_method(method: Method, locations: Locations | None = None, hub: str = HUB) -> dict[str, dict[str, str]]:
+    """Name -> {"path", "sha256"}, or {"reason"} where a file cannot be had: then the method cannot run.
+
+    `locations`: where to look; None means what the environment says now.
+    """
+    found, places = {}, locations or Locations.of(os.environ)
     for entry in method.data["weights"]:
         try:
             path = resolve_one(method.id, entry, places, hub)
@@ -38,12 +42,9 @@ def resolve_for_method(method: Method, places: Locations, hub: str = HUB) -> dic
 
 def resolve_one(method: str, entry: Mapping[str, Any], places: Locations, hub: str = HUB) -> Path:
     """The verified file of one item of `weights`. Raises WeightsMissing, FormatError for a source of another kind."""
-    name, source, sha256 = entry["name"], entry["source"], entry["sha256"]
-    own = ROOT / source
-    if "://" not in source and own.is_file():
-        if sha256_file(own) == sha256:
-            return own
-        raise FormatError(own, f"the weights {name} of {method}, sha256 {sha256}", f"sha256 {sha256_file(own)}")
+    name, sha256 = entry["name"], entry["sha256"]
+    if (own := in_repository(method, entry)) is not None:
+        return own
     url = address(method, entry, hub)
     file = Path(method) / f"{name}{PurePosixPath(urlsplit(url).path).suffix}"
     tried = []
@@ -66,6 +67,17 @@ def resolve_one(method: str, entry: Mapping[str, Any], places: Locations, hub: s
     raise WeightsMissing(
         f"the weights {name!r} cannot be had ({'; '.join(tried)}). Put the file with sha256 {sha256} at {where}"
     )
+
+
+def in_repository(method: str, entry: Mapping[str, Any]) -> Path | None:
+    """The verified file of this repository; None if the source is elsewhere. Raises FormatError for wrong content."""
+    name, source, sha256 = entry["name"], entry["source"], entry["sha256"]
+    own = ROOT / source
+    if "://" in source or not own.is_file():
+        return None
+    if (found := sha256_file(own)) != sha256:
+        raise FormatError(own, f"the weights {name} of {method}, sha256 {sha256}", f"sha256 {found}")
+    return own
 
 
 def address(method: str, entry: Mapping[str, Any], hub: str = HUB) -> str:

@@ -1,6 +1,8 @@
 """`bench4d new-method` makes folders that pass `bench4d check`, and the check finds what is wrong with worse ones."""
 
 import atexit
+import hashlib
+import json
 import re
 import shutil
 import tempfile
@@ -135,6 +137,33 @@ def test_each_check_finds_its_fault_and_no_other(name, tmp_path):
     failed = outcomes(folder, tmp_path / "scratch")
     assert list(failed) == [check], failed
     assert word in failed[check]
+
+
+def test_weights_come_from_where_the_workflow_takes_them(tmp_path, monkeypatch):
+    """From BENCH4D_WEIGHTS here; where they cannot be had that is no fault, wrong content in the repository is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("BENCH4D_WEIGHTS", str(tmp_path / "given"))
+    folder, data = new_method("mine", "mesh", tmp_path), b"these are the weights"
+    text, program = (folder / "method.yaml").read_text(), (folder / "run.py").read_text()
+    assert LOOP in program and "weights: []" in text
+    check = f"    assert Path(job['weights']['net']).read_bytes() == {data!r}\n"
+    (folder / "run.py").write_text(program.replace(LOOP, check + LOOP, 1))
+    entry = {"name": "net", "source": "http://127.0.0.1:9/net.pth", "revision": None, "licence": "CC0-1.0"}
+    entry["sha256"] = hashlib.sha256(data).hexdigest()
+
+    def states(source: str) -> dict[str, tuple[str, str]]:
+        (folder / "method.yaml").write_text(text.replace("weights: []", f"weights: [{json.dumps(entry | source)}]"))
+        shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
+        return {o.name: (o.status, o.detail) for o in check_method(folder, tmp_path / "scratch", copied)}
+
+    status, reason = states({})[RUNS]  # nobody answers at that address
+    assert status == "skipped" and reason.endswith(f"with sha256 {entry['sha256']} at {tmp_path}/given/mine/net.pth")
+    (tmp_path / "given/mine").mkdir(parents=True)
+    (tmp_path / "given/mine/net.pth").write_bytes(data)
+    assert {status for status, _ in states({}).values()} == {"ok"}
+    wrong = states({"source": "LICENSE"})
+    assert wrong[CHECKS[2].name][0] == "failed" and "LICENSE" in wrong[CHECKS[2].name][1]
+    assert states({"source": "owner/name/net.pth", "revision": "main"})[CHECKS[2].name][0] == "failed"
 
 
 def test_a_method_that_needs_a_gpu_is_skipped_without_one(tmp_path, monkeypatch):
