@@ -14,7 +14,8 @@ from bench4d.method import ROOT
 from bench4d.scoring_folder import with_columns
 from bench4d.scoring_pairs import SET
 from metrics import METRICS
-from tests.fake_features import MAP, Counter, differences, film_feature, metric, picture_feature
+from tests.fake_features import Counter, differences, film_feature, metric, picture_feature
+from tests.toy_scoring import by_hand
 
 CLIPS = ("pudding-1000004", "ball-1000013")
 SIZE, FRAMES = 24, 2
@@ -33,10 +34,6 @@ def counter(monkeypatch) -> Counter:
         monkeypatch.setitem(METRICS, record.id, record)
     monkeypatch.setitem(METRICS, "toy-prompt", metric("toy-prompt", pictures, against="prompt"))
     return counter
-
-
-def by_hand(pictures: np.ndarray) -> np.ndarray:
-    return (pictures.sum(axis=(-3, -2), dtype=np.int64) / 256) @ MAP.numpy().astype(np.float64)
 
 
 def noise(seed: int, frames: int = FRAMES) -> np.ndarray:
