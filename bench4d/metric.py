@@ -128,6 +128,7 @@ class Metric:
         load: makes the score function; networks are read here, once for a scoring job (those of features apart).
         feature, films: the vectors that a metric of features sees, and of which pictures.
         against: what stands in for `truth`: the true pictures' vectors, or [1,d] of the clip's prompt.
+        alpha: whether a score of frames looks at `View.alpha`: it has no value for pictures without any.
     """
 
     id: str
@@ -144,3 +145,4 @@ class Metric:
     feature: Feature | None = None
     films: Films = "frame"
     against: Literal["truth", "prompt"] = "truth"
+    alpha: bool = False

@@ -25,8 +25,8 @@ from .errors import FormatError
 from .features import Precision
 from .files import read_json, sha256_folder, write_json
 from .method import Method
-from .metric import Metric, View
-from .metric_loading import Loaded, Weights, load_metrics
+from .metric import Metric
+from .metric_loading import Weights, load_metrics
 from .rendering import RENDERERS, Backend, render_method_clip, render_truth
 from .results import FRAME_ROW, ROW, frame_of, read_rows, write_rows
 from .score import score_method
@@ -126,7 +126,7 @@ def score_folder(
     loaded = load_metrics(benchmark, metrics, weights, precision)
     told = lambda clip: progress(f"score {clip}")  # noqa: E731
     own, frames = score_method(benchmark, method, 0, out, work / "truth", loaded, told, threads)
-    blind = {item.metric.id for item in loaded if opaque and looks_at_alpha(item)}
+    blind = {item.metric.id for item in loaded if opaque and item.metric.alpha}
     own = [
         without_alpha(row) if (row["clip"], row["view"]) in opaque and row["metric"] in blind else row for row in own
     ]
@@ -148,20 +148,6 @@ def reference_rows(benchmark: Benchmark, work: Path) -> tuple[list[pd.DataFrame]
     if same.empty:
         return [], (f"No other rows: those of {path} were scored by another version of the protocol.",)
     return [same], ()
-
-
-def looks_at_alpha(item: Loaded) -> bool:
-    """Whether another alpha gives the metric another value: tried out, since no record says so."""
-    if item.metric.needs != "frames" or item.score is None:
-        return False
-    noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
-    mask = np.zeros((4, 64, 64), np.uint8)
-    mask[:, :40, :40] = 255
-    truth = View(np.full_like(noise, 128), mask)  # at rest: a metric of motion must not come out as 0
-    first, second = (
-        item.score(View(noise, alpha), truth, **item.options) for alpha in (mask, np.rot90(mask, 2, (1, 2)))
-    )
-    return not np.array_equal(np.asarray(first), np.asarray(second), equal_nan=True)
 
 
 def without_alpha(row: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from .render import composite
 from .renders import Color, Shown, has_pictures, read_images
 from .score import AtTimes
 from .scoring_engine import Cell, Engine, Pair, call, cell_of, empty
-from .scoring_folder import NO_ALPHA, looks_at_alpha
+from .scoring_folder import NO_ALPHA
 from .video import FILMS
 
 PAIR_ROW = {
@@ -103,7 +103,7 @@ def score_pairs(
     if not set(mine) & set(items):
         step = f"{truth} has {', '.join(list(items)[:4])} ...: the same names must stand in both."
         raise FormatError(folder, f"items of {truth}", f"{list(mine)[:4]}", step)
-    blind = {item.metric.id for item in loaded if looks_at_alpha(item)}
+    blind = {item.metric.id for item in loaded if item.metric.alpha}
     engine, of_pairs = Engine(loaded, background), [item for item in loaded if not item.is_set]
     read = lambda key: _read(key, mine.get(key), items[key], folder, background, fps)  # noqa: E731
     for key, found in ahead(items, read):

@@ -48,4 +48,5 @@ JITTER = Metric(
     weights=(),
     reference="defined here",
     load=lambda weights: jitter,
+    alpha=True,
 )

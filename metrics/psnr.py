@@ -70,4 +70,5 @@ PSNR_MASKED = Metric(
     weights=(),
     reference="ITU-T J.340, restricted to the object",
     load=lambda weights: psnr_masked,
+    alpha=True,
 )

@@ -49,4 +49,5 @@ SILHOUETTE_IOU = Metric(
     weights=(),
     reference="Jaccard 1912, weighted form (Ruzicka 1958)",
     load=lambda weights: silhouette_iou,
+    alpha=True,
 )

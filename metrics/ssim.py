@@ -126,4 +126,5 @@ SSIM_MASKED = Metric(
     weights=(),
     reference="Wang, Bovik, Sheikh, Simoncelli 2004, restricted to the object",
     load=lambda weights: ssim_masked,
+    alpha=True,
 )

@@ -79,7 +79,7 @@ def record(metric: Metric) -> list[str]:
 
 def needs_of(metric: Metric) -> list[tuple[str, ...]]:
     if metric.feature is None:
-        return [("needs", NEEDS[metric.needs])]
+        return [("needs", NEEDS[metric.needs] + (" with their alpha" if metric.alpha else ""))]
     feature = metric.feature
     against = "the clip's prompt" if metric.against == "prompt" else "the true pictures"
     return [

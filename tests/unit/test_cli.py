@@ -19,9 +19,7 @@ from bench4d.cli import COMMANDS, main
 from bench4d.files import read_png_sequence, sha256_folder, write_png_sequence
 from bench4d.glb import write_glb
 from bench4d.method import ROOT, method_folders
-from bench4d.metric import MetricUnavailable
-from bench4d.metric_loading import load_metric
-from bench4d.scoring_folder import looks_at_alpha, make_truth
+from bench4d.scoring_folder import make_truth
 from bench4d.video import write_video
 from metrics import METRICS
 
@@ -328,13 +326,6 @@ def test_truth_that_is_damaged_is_made_anew_and_truth_of_another_renderer_is_ref
     assert told == [CLIPS[1]] and sha256_folder(tmp_path / "work") == sha256_folder(work)
     with pytest.raises(ValueError, match="Give --renderer"):
         make_truth(benchmark, tmp_path / "work", told.append, renderer="cuda")
-
-
-def test_metrics_that_look_at_alpha_are_found_by_trying():
-    found = {m.id for m in METRICS.values() if not (m.weights or m.feature) and looks_at_alpha(load_metric(m, {}))}
-    assert found == {"psnr-masked", "ssim-masked", "silhouette-iou", "jitter"}
-    with pytest.raises(MetricUnavailable):
-        load_metric(METRICS["time"], {}).score({})
 
 
 # A folder against a folder.

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bench4d.metric import MetricUnavailable
+from bench4d.metric import MetricUnavailable, View
 from bench4d.weights import read_catalogue
 from metrics import METRICS
+from tests.toy_scoring import random_alexnet
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -33,6 +35,26 @@ def test_every_metric_has_a_page_that_says_what_it_cannot_see(id):
     assert page.startswith(f"# {id}\n")
     assert "## What it cannot see" in page
     assert f"version {METRICS[id].version}" in page
+
+
+@pytest.mark.parametrize("id", [id for id, metric in METRICS.items() if metric.needs == "frames" and id != "lpips-vgg"])
+def test_a_metric_looks_at_alpha_exactly_if_its_record_says_so(id, tmp_path):
+    """Tried out: another alpha gives another value, or it does not. (lpips-vgg has lpips-alex's function.)"""
+    metric = METRICS[id]
+    weights = random_alexnet(tmp_path) if metric.weights else {}
+    score = metric.load({id: Path(weights[id]["path"]) for id in metric.weights})
+    noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    mask = np.zeros((4, 64, 64), np.uint8)
+    mask[:, :40, :40] = 255
+    truth = View(np.full_like(noise, 128), mask)  # at rest: a metric of motion must not come out as 0
+    first, second = (score(View(noise, alpha), truth) for alpha in (mask, np.rot90(mask, 2, (1, 2))))
+    assert metric.alpha != np.array_equal(np.asarray(first), np.asarray(second), equal_nan=True)
+
+
+def test_alpha_is_of_metrics_of_frames_alone():
+    looking = {id for id, metric in METRICS.items() if metric.alpha}
+    assert {METRICS[id].needs for id in looking} == {"frames"}
+    assert {"psnr-masked", "ssim-masked", "silhouette-iou", "jitter"} <= looking
 
 
 def test_importing_the_metrics_does_not_import_torch():
