@@ -38,12 +38,16 @@ def packages():
     """open_clip, dreamsim and pytorch_fid all import torchvision; the tests take no gradients.
 
     Networks are not filled with random numbers when made: every tensor is loaded afterwards, and filling takes longest.
+    One thread: of two pictures at a time, several spend most of their time waiting for each other.
     """
     import_torchvision()
+    threads = torch.get_num_threads()
     with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
         for name in RANDOM_FILLS:
             patch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
+        torch.set_num_threads(1)
         yield
+        torch.set_num_threads(threads)
 
 
 def windows(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, torch.Tensor]:
