@@ -27,13 +27,26 @@ class Shown:
     has_alpha: bool
 
 
-def find_images(place: Path) -> Path | None:
-    """What holds the images called `place`: that folder, or a film of that name. Raises FormatError if both do."""
+def candidates(place: Path) -> list[Path]:
+    """What can hold the images called `place`: that folder, and films of that name."""
     found = [place] if place.is_dir() and (has_pictures(place) or has_pictures(place / "rgb")) else []
-    found += [p for p in (place.with_name(place.name + suffix) for suffix in (".gif", *FILMS)) if p.is_file()]
+    return found + [p for p in (place.with_name(place.name + suffix) for suffix in (".gif", *FILMS)) if p.is_file()]
+
+
+def find_images(place: Path) -> Path | None:
+    """What holds the images called `place`; None if nothing does. Raises FormatError if several do."""
+    found = candidates(place)
     if len(found) > 1:
         raise FormatError(place, "one source of its images", " and ".join(p.name for p in found), "Remove the others.")
     return found[0] if found else None
+
+
+def is_lossy(path: Path) -> bool:
+    """Whether a film, or a folder with a JPEG: such images are not what was rendered, as a rule."""
+    if path.is_file():
+        return True
+    folders = [path, path / "rgb"]
+    return any(p.suffix.lower() in (".jpg", ".jpeg") for f in folders if f.is_dir() for p in f.iterdir())
 
 
 def has_pictures(folder: Path) -> bool:

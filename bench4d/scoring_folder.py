@@ -35,6 +35,8 @@ from .submission import Submission, collect, methods_of
 STDERR = 2  # its file descriptor
 PICTURES = ("frames", "features")  # what metrics with a value for each group of views need
 NO_ALPHA = "the renders have no alpha: give RGBA pictures, or rgb/ and alpha/"
+NO_VIEW = "the folder has no renders of the view {view}"
+LOSSY = "Films and JPEG pictures have lost detail, which costs a method decibels; PNG is the fair choice. Of: {clips}."
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def score_folder(
     if any((rows["method"] == submission.name).any() for rows in references):
         found = f"rows of a method {submission.name!r}"
         raise FormatError(work / "scores.parquet", "other rows beside the folder's", found, "Give another --name.")
-    method, opaque = collect(benchmark, submission, out)
+    given = collect(benchmark, submission, out)
     for clip in benchmark.clips:
         if not (out / clip / "aligned.json").is_file():  # else renders were given
             progress(f"render {clip}")
@@ -123,14 +125,17 @@ def score_folder(
             )
             write_json(out / clip / "aligned.json", aligned)
             render_method_clip(benchmark, out / clip, threads, renderer)
+    seen = [view for view in benchmark.data["views"] if view["id"] in given.views]
     loaded = load_metrics(benchmark, metrics, weights, precision)
     told = lambda clip: progress(f"score {clip}")  # noqa: E731
-    own, frames = score_method(benchmark, method, 0, out, work / "truth", loaded, told, threads)
-    blind = {item.metric.id for item in loaded if opaque and item.metric.alpha}
-    own = [
-        without_alpha(row) if (row["clip"], row["view"]) in opaque and row["metric"] in blind else row for row in own
-    ]
-    frames = [row for row in frames if (row["clip"], row["view"]) not in opaque or row["metric"] not in blind]
+    shown = replace(benchmark, data=benchmark.data | {"views": seen})
+    own, frames = score_method(shown, given.method, 0, out, work / "truth", loaded, told, threads)
+    blind = {item.metric.id for item in loaded if item.metric.alpha}
+    hidden = lambda row: (row["clip"], row["view"]) in given.opaque and row["metric"] in blind  # noqa: E731
+    own = [without_value(row, NO_ALPHA) if hidden(row) else row for row in own]
+    own += rows_without_view(own, benchmark, given.views)
+    frames = [row for row in frames if not hidden(row)]
+    notes += (LOSSY.format(clips=", ".join(given.lossy)),) if given.lossy else ()
     rows = pd.concat([frame_of(own, ROW), *references], ignore_index=True)
     write_rows(out / "scores.parquet", rows)
     write_rows(out / "frames.parquet", frame_of(frames, FRAME_ROW))
@@ -150,11 +155,25 @@ def reference_rows(benchmark: Benchmark, work: Path) -> tuple[list[pd.DataFrame]
     return [same], ()
 
 
-def without_alpha(row: dict[str, Any]) -> dict[str, Any]:
-    """The row of a metric that cannot be had without alpha. A failure stays one."""
+def without_value(row: dict[str, Any], reason: str) -> dict[str, Any]:
+    """The row of a metric that cannot be had. A failure stays one."""
     if row["status"] == "failed":
         return row
-    return row | {"value": np.nan, "status": "not-run", "reason": NO_ALPHA, "n_frames": 0}
+    return row | {"value": np.nan, "status": "not-run", "reason": reason, "n_frames": 0}
+
+
+def rows_without_view(
+    own: Sequence[dict[str, Any]], benchmark: Benchmark, given: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of the views, and groups of views, that the folder lacks, made after those of the first view that it has."""
+    absent = {view: group for view, group in benchmark.group_of.items() if view not in given}
+    first, group = given[0], benchmark.group_of[given[0]]
+    found = []
+    for row in own:
+        names = absent if row["clip"] and row["view"] == first else dict.fromkeys(absent.values())
+        if row["view"] == (first if row["clip"] else group):
+            found += [without_value(row | {"view": name}, NO_VIEW.format(view=name)) for name in names]
+    return found
 
 
 def with_columns(benchmark: Benchmark, names: Sequence[str], metrics: Mapping[str, Metric]) -> Benchmark:

@@ -1,15 +1,15 @@
 """A folder of results that somebody made elsewhere, brought into the form that the workflow's stages work on.
 
-`<folder>/<clip>/` holds, in this order of preference: `asset/` (asset.json), a geometry sequence (one GLB, OBJ or PLY
-file a frame), or renders of every view of the benchmark. The alignment, render and score stages then see what they see
-of any method.
+Where in it assets, geometry or renders lie is guessed (`layouts.py`). The alignment, render and score stages then see
+what they see of any method.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +20,12 @@ from .asset_io import write_asset
 from .benchmark import Benchmark
 from .clip import checked_id
 from .errors import FormatError
-from .files import read_json, sha256_folder, write_json
+from .files import read_json, sha256_file, sha256_folder, write_json
 from .frames import write_frame
-from .geometry import SUFFIXES, read_geometry
+from .geometry import read_geometry
+from .layouts import Guess, Source, guess
 from .method import Method, method_folders
-from .renders import FORMS, Shown, find_images, read_images
+from .renders import FORMS, Shown, candidates, find_images, is_lossy, read_images
 
 RECORD = Path("submission", "submission.json")  # below the folder of the scores
 NOT_RUN_HERE = {"seconds": None, "peak_rss_bytes": None, "peak_gpu_bytes": None, "device": ""}
@@ -35,30 +36,44 @@ class Submission:
     """A folder to be scored as one row.
 
     Attributes:
-        folder: holds `<clip>/`.
+        folder: holds all clips, in one of the layouts.
         name: of the row.
         trained_on: data sets that the method has seen.
         up: the axis that points up in OBJ and PLY files.
+        layout: the id of the only layout that may be found; "" for any.
     """
 
     folder: Path
     name: str
     trained_on: tuple[str, ...] = ()
     up: Literal["z", "y"] = "z"
+    layout: str = ""
 
     def __post_init__(self) -> None:
         checked_id(self.name, "--name")
         if self.name in method_folders():
             raise FormatError("name", "another than a method's of this repository", repr(self.name), "Give --name.")
-        if not self.folder.is_dir():
-            raise FormatError(self.folder, "a folder with one folder a clip", "no such folder")
 
-    def check(self, benchmark: Benchmark) -> None:
-        """Raise FormatError if there is nothing of this benchmark."""
-        if not any((self.folder / clip).is_dir() for clip in benchmark.clips):
-            found = sorted(p.name for p in self.folder.iterdir())[:6]
-            step = f"One folder for each of: {', '.join(benchmark.clips)}."
-            raise FormatError(self.folder, f"folders called as the clips of {benchmark.id}", f"{found}", step)
+    def guess(self, benchmark: Benchmark) -> Guess:
+        """What the folder is taken for. Raises FormatError if that is not clear, or it has nothing of the benchmark."""
+        return guess(benchmark, self.folder, self.layout)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What `collect` brought together.
+
+    Attributes:
+        method: the row's.
+        views: those that the folder has (`Guess.views`).
+        opaque: (clip, view) whose renders have no alpha.
+        lossy: films and JPEG pictures among the renders: clips with any.
+    """
+
+    method: Method
+    views: tuple[str, ...]
+    opaque: frozenset[tuple[str, str]]
+    lossy: tuple[str, ...]
 
 
 def method_of(name: str, trained_on: Iterable[str], folder: Path) -> Method:
@@ -66,27 +81,29 @@ def method_of(name: str, trained_on: Iterable[str], folder: Path) -> Method:
     return Method(name, folder, {"kind": "generator", "trained_on": list(trained_on), "parameters": {}, "weights": []})
 
 
-def collect(benchmark: Benchmark, submission: Submission, out: Path) -> tuple[Method, set[tuple[str, str]]]:
+def collect(benchmark: Benchmark, submission: Submission, out: Path) -> Collected:
     """Bring every clip of the benchmark into `out/<clip>`, as the generate stage leaves it, or (for renders) as the
-    render stage does. A clip that is not there, or is broken, becomes a failure with its reason.
-
-    Returns the row's method, and the (clip, view) whose renders have no alpha.
-    """
-    submission.check(benchmark)
+    render stage does. A clip that is not there, or is broken, becomes a failure with its reason."""
+    found = submission.guess(benchmark)
     _clear(benchmark, out)
-    sums, opaque = {}, set[tuple[str, str]]()
+    sums, opaque, lossy = {}, set[tuple[str, str]](), list[str]()
     for clip in benchmark.clips:
-        source = submission.folder / clip
         try:
-            if not source.is_dir():
-                raise FormatError(submission.folder, f"a folder {clip}", "none")
-            sums[clip] = sha256_folder(source)
-            opaque |= {(clip, view) for view in _collect_clip(benchmark, submission, source, out / clip, sums[clip])}
+            source = _source(found, clip)
+            sums[clip] = _sha256(source)
+            if source.kind == "views":
+                sources = {view: _images(source, view, found.root / clip) for view in found.views}
+                lossy += [clip] if any(is_lossy(path) for path in sources.values()) else []
+                opaque |= {(clip, view) for view in _collect_views(benchmark, sources, out / clip, sums[clip])}
+            else:
+                _collect_geometry(benchmark, submission, source, out / clip)
             _record(out / clip, "ok", "")
         except FormatError as error:
             _record(out / clip, "failed", str(error))
-    write_json(out / RECORD, {"name": submission.name, "trained_on": list(submission.trained_on), "sha256": sums})
-    return method_of(submission.name, submission.trained_on, (out / RECORD).parent), opaque
+    told = {"name": submission.name, "trained_on": list(submission.trained_on), "layout": found.layout.id}
+    write_json(out / RECORD, told | {"lossy": lossy, "sha256": sums})
+    method = method_of(submission.name, submission.trained_on, (out / RECORD).parent)
+    return Collected(method, found.views, frozenset(opaque), tuple(lossy))
 
 
 def _clear(benchmark: Benchmark, out: Path) -> None:
@@ -103,46 +120,66 @@ def _record(folder: Path, status: str, reason: str) -> None:
     write_json(folder / "generate.json", NOT_RUN_HERE | {"version": 1, "status": status, "reason": reason})
 
 
-def _collect_clip(benchmark: Benchmark, submission: Submission, source: Path, out: Path, sha256: str) -> list[str]:
-    """One clip that is there. Returns the views without alpha; renders go straight to `out/frames`."""
-    for folder in (source, source / "asset"):
-        if (folder / "asset.json").is_file():
-            shutil.copytree(folder, out / "asset", copy_function=_link, dirs_exist_ok=True)
-            return []
-    if any(p.suffix.lower() in SUFFIXES for p in source.iterdir()):
-        asset = read_geometry(source, benchmark.data["fps"], up=submission.up)
-        # Files of geometry say nothing of a camera: they are taken to stand in the benchmark's world.
-        write_asset(replace(asset, input_camera=benchmark.cameras[0]), out / "asset")
-        return []
+def _source(found: Guess, clip: str) -> Source:
+    if clip in found.sources:
+        return found.sources[clip]
+    inside = sorted(p.name for p in (found.root / clip).iterdir())[:6] if (found.root / clip).is_dir() else "none"
+    raise FormatError(found.root, f"a folder {clip} ({found.layout.form})", f"{inside}")
+
+
+def _sha256(source: Source) -> str:
+    """Of all that is used of a clip: of each place its films, or the files of its folder."""
+    sums = []
+    for view, place in sorted(source.places.items()):
+        files = [place] if source.kind != "views" else candidates(place)
+        each = [sha256_folder(path) if path.is_dir() else sha256_file(path) for path in files]
+        sums.append(f"{view}\0{' '.join(each)}\n")
+    return hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+def _images(source: Source, view: str, folder: Path) -> Path:
+    """The folder or film of one view."""
+    found = find_images(source.places[view]) if view in source.places else None
+    if found is None:
+        raise FormatError(folder, f"{view}: {FORMS}", f"the views {', '.join(source.places)}")
+    return found
+
+
+def _collect_geometry(benchmark: Benchmark, submission: Submission, source: Source, out: Path) -> None:
+    folder = source.places[""]
+    if source.kind == "asset":
+        shutil.copytree(folder, out / "asset", copy_function=_link, dirs_exist_ok=True)
+        return
+    asset = read_geometry(folder, benchmark.data["fps"], up=submission.up)
+    # Files of geometry say nothing of a camera: they are taken to stand in the benchmark's world.
+    write_asset(replace(asset, input_camera=benchmark.cameras[0]), out / "asset")
+
+
+def _collect_views(benchmark: Benchmark, sources: Mapping[str, Path], out: Path, sha256: str) -> list[str]:
+    """Renders go straight to `out/frames`. Returns the views without alpha."""
     opaque = []
-    for view in benchmark.views:
-        shown = _read_view(benchmark, source, view)
+    for view, path in sources.items():
+        shown = _read_view(benchmark, path)
         opaque += [] if shown.has_alpha else [view]
         for k in range(len(shown.view)):
             write_frame(out / "frames", view, k, shown.view.rgb[k], shown.view.alpha[k])
     state = {"version": 1, "status": "ok", "reason": "", "asset_sha256": sha256}
     alignment = "none" if benchmark.data["alignment"] == "none" else "declared"  # as align.py says of images
     write_json(out / "aligned.json", state | {"alignment": alignment, "matrix": None, "fit": None})
-    rendered = {"renderer": "given", "views": benchmark.views, "n_frames": len(benchmark.times)}
+    rendered = {"renderer": "given", "views": list(sources), "n_frames": len(benchmark.times)}
     write_json(out / "frames" / "render.json", state | rendered)
     return opaque
 
 
-def _read_view(benchmark: Benchmark, source: Path, view: str) -> Shown:
+def _read_view(benchmark: Benchmark, path: Path) -> Shown:
     """Exactly the protocol's frames: nothing is resized, dropped or repeated."""
-    places = [source / view, source / "frames" / view]
-    found = next((path for path in map(find_images, places) if path is not None), None)
-    if found is None:
-        inside = sorted(p.name for p in source.iterdir())[:6]
-        step = f"Or an asset/ folder, or one file {SUFFIXES} a frame. Views: {', '.join(benchmark.views)}."
-        raise FormatError(source / view, FORMS, f"{inside} in {source.name}/", step)
     size, count = benchmark.data["size"], len(benchmark.times)
     r, g, b = benchmark.data["background"]
-    shown = read_images(found, (r, g, b))
+    shown = read_images(path, (r, g, b))
     if shown.view.rgb.shape[:3] != (count, size, size):
         frames, height, width = shown.view.rgb.shape[:3]
         step = f"Frame k is at k / {benchmark.data['fps']:g} s; a resized image is another image."
-        raise FormatError(found, f"{count} frames of {size} x {size}", f"{frames} of {width} x {height}", step)
+        raise FormatError(path, f"{count} frames of {size} x {size}", f"{frames} of {width} x {height}", step)
     return shown
 
 

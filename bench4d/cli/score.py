@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 NAME, HELP = "score", "score a folder of assets, meshes, renders or videos"
 DESCRIPTION = """Score results that were made elsewhere.
 
-Against a benchmark: DIR has a folder for each clip (`bench4d list benchmarks`), which holds one of
-    asset/asset.json ...                    docs/add-a-method.md
-    0000.glb 0001.glb ... (or OBJ, or PLY)  one file a frame, in the benchmark's world (z up, input camera on -y)
-    input/0000.png ... az075/0000.png ...   renders of every view, at the protocol's size and frames: RGBA or RGB
-                                            pictures, rgb/ and alpha/, or films such as az075.mp4 (lossy)
+Against a benchmark: DIR, or a folder in it, holds in one of these layouts (CLIP, VIEW: ids of the protocol)
+    asset         CLIP/asset/asset.json ...                    docs/add-a-method.md
+    geometry      CLIP/0000.glb CLIP/0001.glb ... (OBJ, PLY)   one file a frame, in the benchmark's world (z up, input
+                                                               camera on -y)
+    clip/view     CLIP/VIEW/0000.png ... or CLIP/VIEW.mp4      renders, at the protocol's size and frames: RGBA or RGB
+    view/clip     VIEW/CLIP/0000.png ... or VIEW/CLIP.mp4      pictures, rgb/ and alpha/, or films (lossy). Those of the
+    clip_view     CLIP_VIEW/0000.png ... or CLIP_VIEW.mp4      input view may be missing altogether
+    consistent4d  CLIP/eval_0/0.png ... CLIP/eval_1/0.png ...  renders of the novel views, in the protocol's order
+
+It is guessed and said; where two fit, it stops, and --layout tells it which.
 
   bench4d score my-results --benchmark synth4d
   bench4d score my-results --benchmark synth4d --name mine --metrics lpips-vgg,psnr --out scores/mine
@@ -53,6 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--trained-on", metavar="A,B", default="", help="data sets that the method has seen, for the table"
     )
+    one.add_argument("--layout", default="", metavar="L", help="how DIR is laid out, see above (default: guessed)")
     one.add_argument("--up", choices=("z", "y"), default="z", help="up axis of OBJ and PLY files (default: z)")
     one.add_argument("--threads", type=int, default=1, metavar="N", help="for rendering (default: 1)")
     one.add_argument("--renderer", choices=("cpu", "cuda"), default="cpu", help="as the truth's (default: cpu)")
@@ -81,8 +87,8 @@ def against_benchmark(options: argparse.Namespace) -> int:
     if options.metrics:
         benchmark = with_columns(benchmark, split(options.metrics), METRICS)
     name = options.name or options.folder.resolve().name
-    submission = Submission(options.folder, name, tuple(split(options.trained_on)), options.up)
-    submission.check(benchmark)
+    submission = Submission(options.folder, name, tuple(split(options.trained_on)), options.up, options.layout)
+    sys.stderr.write(f"bench4d score: taken for {submission.guess(benchmark)}\n")
     work = options.work or ROOT / "results" / benchmark.id
     out = options.out or ROOT / "results" / "scored" / benchmark.id / name
     with progress("truth", len(benchmark.clips)) as tell:
