@@ -12,7 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789012345678901234567890123456789"
 FILES = {"pipeline.json": b'{"name": "x"}'}
-PROGRAM = "import sys; from ss4d.hub import fetch; print(fetch('owner/model', sys.argv[1], sys.argv[2]).read_text())"
+# The client asks a hub that is away six times, and would wait 23 s in between.
+PROGRAM = (
+    "import sys, time; time.sleep = lambda seconds: None\n"
+    "from ss4d.hub import fetch; print(fetch('owner/model', sys.argv[1], sys.argv[2]).read_text())"
+)
 
 
 class Hub(BaseHTTPRequestHandler):
