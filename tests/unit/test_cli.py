@@ -19,6 +19,7 @@ from bench4d.cli import COMMANDS, main
 from bench4d.files import read_png_sequence, sha256_folder, write_png_sequence
 from bench4d.glb import write_glb
 from bench4d.method import ROOT, method_folders
+from bench4d.ply import write_mesh
 from bench4d.scoring_folder import make_truth
 from bench4d.video import write_video
 from metrics import METRICS
@@ -236,14 +237,15 @@ def test_rows_of_an_earlier_run_stand_beside_the_folders_own(tiny, tmp_path, cap
     assert not (tmp_path / "out/comparisons.csv").exists()
 
 
-def test_a_sequence_of_glb_files_is_scored_in_the_benchmarks_world(tiny, tmp_path):
+def test_sequences_of_glb_and_ply_files_are_scored_in_the_benchmarks_world(tiny, tmp_path, capsys):
     _, work = tiny
-    for clip in CLIPS:
-        asset, folder = read_asset(work / "truth" / clip / "asset"), tmp_path / "in" / clip
+    for clip, inner, suffix, write in ((CLIPS[0], "", "glb", write_glb), (CLIPS[1], "meshes", "ply", write_mesh)):
+        asset, folder = read_asset(work / "truth" / clip / "asset"), tmp_path / "in" / clip / inner
         folder.mkdir(parents=True)
         for k, mesh in enumerate(asset.frames):
-            write_glb(folder / f"{k}.glb", mesh)
+            write(folder / f"{k}.{suffix}", mesh)
     rows = score(tmp_path / "in", work, tmp_path / "out")
+    assert "taken for geometry, CLIP/0000.glb|.obj|.ply ...: 2 clips in" in capsys.readouterr().err
     assert set(rows.loc[(slice(None), "chamfer"), "status"]) == {"ok"}
     assert rows.loc[(slice(None), "chamfer"), "value"].max() < 0.02
     assert rows.loc[(slice(None), "psnr"), "value"].min() > 45

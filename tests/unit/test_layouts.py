@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench4d.benchmark import Benchmark
+from bench4d.benchmark import Benchmark, find_benchmark
 from bench4d.cli import main
 from bench4d.errors import FormatError
 from bench4d.files import read_json
@@ -104,6 +104,25 @@ def test_without_the_input_view_its_cells_alone_are_empty(made, toys, tmp_path, 
     assert set(rows.loc[("psnr", "one"), "status"]) == {"ok"}
     assert set(rows.loc[("psnr", "two"), "status"]) == {"failed"}
     assert rows.loc[("psnr", "two", "left"), "reason"].count("front") == 1
+
+
+def test_consistent4ds_own_folders_are_renders_of_its_benchmark_and_of_any_other(made, tmp_path):
+    consistent4d = find_benchmark("consistent4d")
+    for clip in consistent4d.clips:
+        for k in range(4):
+            (tmp_path / f"pred/{clip}/eval_{k}").mkdir(parents=True)
+            (tmp_path / f"pred/{clip}/eval_{k}/0.png").touch()
+    for layout in ("", "consistent4d"):
+        found = guess(consistent4d, tmp_path, layout)
+        assert str(found).endswith(f": 7 clips in {tmp_path}/pred, none of the view input")
+        places = found.sources["skull"].places
+        assert places == {f"eval_{k}": tmp_path / f"pred/skull/eval_{k}" for k in range(4)}
+    benchmark, root = made  # its two novel views have other names
+    folder = bare(root, tmp_path / "in", PLACES["consistent4d"], NOVEL)
+    assert guess(benchmark, folder).sources["one"].places == {
+        "left": folder / "one/eval_0",
+        "right": folder / "one/eval_1",
+    }
 
 
 def test_a_folder_in_the_given_one_is_found_and_two_are_refused(made, tmp_path):
