@@ -50,10 +50,10 @@ def read_clip(path: Path) -> Video:
 def prepared(path: Path, count: int, size: int) -> UInt8[np.ndarray, "T S S 4"]:
     """`count` frames, evenly spread over the clip, in one square that holds the object at all times."""
     frames = resample(read_clip(path), count).frames
-    covered = (frames[..., 3] >= COVERED).any(axis=0)
+    covered = np.any(frames[..., 3] >= COVERED, axis=0)
     if not covered.any():
         raise FormatError(path, "an object", "transparent frames")
-    rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
     (left, right), (top, bottom) = ((places[0], places[-1] + 1) for places in (columns, rows))
     side = max(1, round(max(right - left, bottom - top) / SHARE))
     corner = round((left + right - side) / 2), round((top + bottom - side) / 2)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
+from bench4d.asset import Gaussians, Mesh
 from bench4d.asset_io import read_asset
 from bench4d.benchmark import Benchmark, find_benchmark
 from bench4d.cameras import orbit
@@ -66,7 +67,7 @@ def method_row(benchmark: Benchmark, folder: Path, cell: int) -> tuple[UInt8[np.
             cells.append(blank)
             continue
         frame = asset.frame_at(float(benchmark.times[k]), benchmark.data["time_rule"])
-        if is_flat:
+        if not isinstance(frame, Mesh | Gaussians):
             image = render_frame(frame, benchmark.cameras)[:1]
         else:
             moved = transformed(frame, np.array(aligned["matrix"]))
