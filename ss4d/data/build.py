@@ -141,7 +141,7 @@ def make_shard(job: Job, name: str, clips: Sequence[str]) -> dict[str, Any]:
     tools = Tools(job.renderer, _token_features(job))
     made, entries = [], []
     for clip in clips:
-        source = open_source(clip, job.assets, job.config.frames, job.config.fps)
+        source = open_source(clip, job.assets, job.config.frames, job.config.rate(clip))
         try:
             arrays, entry = make_clip(source, job.config, tools)
         except FormatError as error:

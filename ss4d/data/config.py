@@ -20,6 +20,7 @@ SURFACE_CHANNELS = 16  # of `features.surface_features`
 
 Section = TypeVar("Section")
 Range = tuple[float, float]
+Rates = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class DataConfig:
 
     Attributes:
         frames: of a clip of synth4d; assets bring their own frames.
-        fps: frames a second.
+        fps: frames a second, one or several: `rate` says which a clip has.
         resolution: R of the grid R^3 over [-0.5, 0.5]^3.
         yaw: range in degrees of a clip's random turn about the vertical axis; [0, 0] for none.
         seed: of everything random.
@@ -146,7 +147,7 @@ class DataConfig:
     """
 
     frames: int
-    fps: float
+    fps: Rates
     resolution: int
     yaw: Range
     seed: int
@@ -157,7 +158,8 @@ class DataConfig:
     augment: AugmentConfig
 
     def __post_init__(self) -> None:
-        if min(self.frames, self.clips_per_shard) < 1 or self.fps <= 0 or not 1 <= self.resolution <= 256:
+        positive = min(self.frames, self.clips_per_shard, *self.fps) > 0 and len(self.fps) > 0
+        if not (positive and self.resolution <= 256 and min(self.frames, self.clips_per_shard, self.resolution) >= 1):
             found = f"frames {self.frames}, fps {self.fps}, resolution {self.resolution}"
             raise FormatError("data", "positive numbers, and a resolution of at most 256", found)
         if len(self.yaw) != 2 or not self.yaw[0] <= self.yaw[1]:
@@ -167,6 +169,11 @@ class DataConfig:
     def read(config: str | Path) -> DataConfig:
         """The `data` section of "tiny", "small", "full" or of a file. Raises FormatError."""
         return strict(DataConfig, read_section(config, "data"), f"{config}: data")
+
+    def rate(self, clip: str) -> float:
+        """Frames a second of a clip: the numbers at the end of ids (seeds) take turns, other clips have the first."""
+        seed = clip.rpartition("-")[2]
+        return self.fps[int(seed) % len(self.fps) if seed.isdigit() else 0]
 
     def to_json(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))
@@ -206,7 +213,9 @@ def strict(kind: type[Section], data: Any, where: str) -> Section:
 def _value(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind):
         return strict(kind, value, where)  # type: ignore[arg-type]
-    if kind == Range:
+    if kind == Rates and not isinstance(value, list | tuple):
+        value = [value]
+    if kind in (Range, Rates):
         if not isinstance(value, list | tuple):
             raise FormatError(where, "[low, high]", f"{value!r:.80}")
         return tuple(_value(float, x, where) for x in value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -19,13 +20,23 @@ from bench4d.render import render_mesh, to_straight
 from benchmarks.synth4d import splits
 from ss4d.data.cameras import condition_cameras, generator_of, hammersley, view_cameras
 from ss4d.data.clip import Tools, cropped, cropped_intrinsics, make_condition, make_views
-from ss4d.data.config import ConditionConfig, ViewConfig
+from ss4d.data.config import ConditionConfig, DataConfig, ViewConfig, strict
 from ss4d.data.features import project
 from ss4d.data.sources import SPLITS, AssetSource, SynthSource, asset_ids, open_source, placed, synth_ids
 from ss4d.preprocess import preprocess
 from tests.ss4d_data import plate, tiny_config
 
 # ---- cameras ---------------------------------------------------------------------------------------------------------
+
+
+def test_clips_take_turns_between_rates() -> None:
+    config = replace(tiny_config(), fps=(8.0, 16.0))
+    assert [config.rate(name) for name in ("fish-4", "fish-5", "robot-7", "a-plate")] == [8.0, 16.0, 16.0, 8.0]
+    for given, expected in ((12, (12.0,)), ([8, 16], (8.0, 16.0))):
+        assert strict(DataConfig, {**config.to_json(), "fps": given}, "data").fps == expected
+    for wrong in ([], [0], [8, -1], "8"):
+        with pytest.raises(FormatError, match="data"):
+            strict(DataConfig, {**config.to_json(), "fps": wrong}, "data")
 
 
 def test_hammersley() -> None:

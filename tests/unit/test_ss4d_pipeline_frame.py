@@ -35,7 +35,7 @@ Data = tuple[DataConfig, list[SynthSource], Store]
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     config, out = replace(DataConfig.read("tiny"), frames=FRAMES), tmp_path_factory.mktemp("frame") / "data"
     build(Job(config, out), CLIPS, "val", workers=1)
-    return config, [SynthSource.open(name, FRAMES, config.fps) for name in CLIPS], Store.read(out)
+    return config, [SynthSource.open(name, FRAMES, config.rate(name)) for name in CLIPS], Store.read(out)
 
 
 @pytest.mark.parametrize("number", range(len(CLIPS)))
