@@ -47,10 +47,21 @@ def clip_meshes(clip: ListedClip, asset: ListedAsset, model: Path, count: int) -
     animation = animated.animation(clip.animation)
     if count < 1 or not animation.end > animation.start:
         raise FormatError(f"clip {clip.id}", "at least one frame and an animation of some length", f"{count} frames")
-    scale, middle = similarity(turned(animated, animation, sample(animation, SAMPLED, loop=False), asset.yaw))
+    deciding, shown = sample(animation, SAMPLED, loop=False), sample(animation, count, clip.loop)
+    return frames_at(animated, animation, deciding, shown, asset.yaw)
+
+
+def frames_at(
+    animated: AnimatedAsset,
+    animation: Animation,
+    deciding: Float64[np.ndarray, " S"],
+    shown: Float64[np.ndarray, " T"],
+    yaw: float,
+) -> list[Mesh]:
+    """A mesh for each second of `shown`; the positions at `deciding` decide the similarity."""
+    scale, middle = similarity(turned(animated, animation, deciding, yaw))
     painted = paint(animated.at(None, [0.0])[0])
-    frames = turned(animated, animation, sample(animation, count, clip.loop), asset.yaw)
-    return [lit((points - middle) * scale, painted) for points in frames]
+    return [lit((points - middle) * scale, painted) for points in turned(animated, animation, shown, yaw)]
 
 
 def sample(animation: Animation, count: int, loop: bool) -> Float64[np.ndarray, " count"]:

@@ -5,7 +5,7 @@ def clip_truth(wildcards, output):
 
 # What decides a clip: the benchmark's code and lists, and what reads and lights models.
 def clip_code(folder):
-    shared = sources("bench4d/gltf*.py", "benchmarks/synth4d/shading.py")
+    shared = sources("bench4d/gltf*.py", "benchmarks/synth4d/shading.py", "benchmarks/menagerie/moving.py")
     return sorted({*sources(f"benchmarks/{folder}/*.py", f"benchmarks/{folder}/*.csv"), *shared})
 
 

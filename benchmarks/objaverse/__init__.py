@@ -1,0 +1,1 @@
+"""The benchmark objaverse: held-out animated objects of Objaverse, chosen by a seed from public lists of ids."""
