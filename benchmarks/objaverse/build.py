@@ -29,7 +29,8 @@ def clip_meshes(chosen: Selected, model: Path, count: int) -> list[Mesh]:
     animation = animated.animation(chosen.animation)
     length = chosen.end - chosen.start
     deciding = chosen.start + length * np.arange(SAMPLED) / (SAMPLED - 1)
-    return frames_at(animated, animation, deciding, chosen.start + length * np.arange(count) / count, yaw=0.0)
+    shown = chosen.start + length * np.arange(count) / count
+    return frames_at(animated, animation, deciding, shown, chosen.yaw)
 
 
 def build(benchmark: Benchmark, id: str, where: Places, clip_out: Path, truth: Path, threads: int) -> None:

@@ -133,6 +133,7 @@ def _selected(about: Annotation, size: int, sha256: str, lists: str, found: Moti
         title=one_line(found.name),
         start=found.start,
         end=found.end,
+        yaw=found.yaw,
         moved=found.moved,
         filled=found.filled,
     )

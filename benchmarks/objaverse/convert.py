@@ -10,7 +10,7 @@ hold these too. What becomes of them is Blender's doing: note its version. No en
 import sys
 from pathlib import Path
 
-import bpy
+import bpy  # type: ignore[import-not-found]
 
 READERS = {
     ".fbx": "import_scene.fbx",

@@ -23,6 +23,7 @@ SHORTEST = 0.25  # seconds
 ANIMATIONS, WINDOWS = 8, 8
 TIMES = 17
 MOVED, FILLED = 0.03, 0.4
+LONG, TURNED = 1.5, 45.0  # what is so much deeper than wide is turned by so many degrees
 MAX_BYTES, MAX_FACES, MAX_VERTICES = 128 * 2**20, 200_000, 400_000
 
 
@@ -37,6 +38,8 @@ class Motion:
     Attributes:
         animation: index in the file.
         start, end: seconds; the frames fill [start, end).
+        yaw: degrees by which the object is turned, counter-clockwise seen from above: TURNED for one that would show
+            the input camera only its narrow side, as most animals would, else 0.
         moved: how far the surface gets from where it is at `start`, on average over its area, in sides of the box
             around the whole motion (its longest).
         filled: the longest side of the smallest frame's box, in the same unit.
@@ -46,6 +49,7 @@ class Motion:
     name: str
     start: float
     end: float
+    yaw: float
     moved: float
     filled: float
 
@@ -63,7 +67,7 @@ def find_motion(model: Path) -> Motion:
         for index, animation in enumerate(animated.animations[:ANIMATIONS]):
             for start, end in windows(animation):
                 points = animated.vertices(index, np.linspace(start, end, TIMES).tolist()).astype(np.float64)
-                motion = Motion(index, animation.name, start, end, *measure(points, animated.faces))
+                motion = Motion(index, animation.name, start, end, facing(points[0]), *measure(points, animated.faces))
                 if motion.moved >= MOVED and motion.filled >= FILLED:
                     return motion
                 seen.append(motion)
@@ -81,6 +85,12 @@ def windows(animation: Animation) -> Iterator[tuple[float, float]]:
         yield animation.start, animation.end
     for k in range(min(int((animation.end - animation.start) / SECONDS), WINDOWS)):
         yield animation.start + k * SECONDS, animation.start + (k + 1) * SECONDS
+
+
+def facing(points: Float64[np.ndarray, "V 3"]) -> float:
+    """`Motion.yaw`, from the first frame. The input camera looks along y."""
+    width, depth, _ = np.ptp(points, axis=0)
+    return TURNED if depth > LONG * width else 0.0
 
 
 def measure(points: Float64[np.ndarray, "T V 3"], faces: Int32[np.ndarray, "F 3"]) -> tuple[float, float]:

@@ -28,7 +28,7 @@ class Selected:
         lists: those of lists.csv that hold it, joined by "+"; of the role "training": who may have seen it.
         animation, title: the animation's index and name in the file.
         start, end: seconds of it; the frames fill [start, end).
-        moved, filled: see motion.py.
+        yaw, moved, filled: see motion.py.
     """
 
     id: str
@@ -43,12 +43,13 @@ class Selected:
     title: str
     start: float
     end: float
+    yaw: float
     moved: float
     filled: float
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Selected))
-NUMBERS = {"bytes": int, "animation": int, "start": float, "end": float, "moved": float, "filled": float}
+NUMBERS = {"bytes": int, "animation": int, "start": float, "end": float, "yaw": float, "moved": float, "filled": float}
 
 
 def as_csv(rows: list[Selected]) -> str:
