@@ -23,7 +23,7 @@ SHORTEST = 0.25  # seconds
 ANIMATIONS, WINDOWS = 8, 8
 TIMES = 17
 MOVED, FILLED = 0.03, 0.4
-LONG, TURNED = 1.5, 45.0  # what is so much deeper than wide is turned by so many degrees
+LONG, TURNED = 1.25, 45.0  # what is so much deeper than wide is turned by so many degrees
 MAX_BYTES, MAX_FACES, MAX_VERTICES = 128 * 2**20, 200_000, 400_000
 
 

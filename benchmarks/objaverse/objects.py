@@ -18,8 +18,9 @@ from typing import Any
 from filelock import FileLock
 
 from bench4d.errors import FormatError
-from bench4d.files import read_json, sha256_file, write_json
+from bench4d.files import read_json, sha256_file
 from benchmarks.menagerie.fetch import AssetMissing, Places
+from benchmarks.objaverse.lists import ids_sha256
 
 MINUTES = 30.0  # one call of the package: a file of 100 MB, or all annotations
 ATTEMPTS = 2
@@ -48,14 +49,15 @@ for id, row in found.items():
 open(sys.argv[1], "w").write(json.dumps(kept))
 """
 OBJECT = """
-import json, os, sys
+import hashlib, json, os, sys
 import objaverse
-(id,) = json.load(sys.stdin)
+id, sha256 = json.load(sys.stdin)
 path = objaverse.load_objects([id]).get(id)
 if path is None:
     sys.exit(f"Objaverse has no object {id}")
 content = open(path, "rb").read()
-os.remove(path)  # a file that turned out wrong must not be taken for a download the next time
+if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+    os.remove(path)  # or the package would take it for a download the next time
 open(sys.argv[1], "wb").write(content)
 """
 
@@ -83,17 +85,14 @@ def describe(ids: Sequence[str], where: Places) -> dict[str, Annotation]:
     if where.given is not None:
         path = where.given / "annotations.json"
         return _annotations(path, read_json(path), ids)
-    path = where.cache / "annotations.json"
+    path = where.cache / "annotations" / f"{ids_sha256(ids)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        known: dict[str, Any] = read_json(path) if path.is_file() else {}
-        if lacking := [id for id in ids if id not in known]:
+        if not path.is_file():
             part = path.with_suffix(".part")
-            run_package(ANNOTATIONS, lacking, part)
-            content = read_json(part)
-            known |= {id: content.get(id) for id in lacking}  # None: asked for, and unknown
-            write_json(path, known)
-    return _annotations(path, {id: row for id, row in known.items() if row is not None}, ids)
+            run_package(ANNOTATIONS, ids, part)
+            part.replace(path)
+    return _annotations(path, read_json(path), ids)
 
 
 def _annotations(path: Path, content: Any, ids: Sequence[str]) -> dict[str, Annotation]:
@@ -131,7 +130,7 @@ def find_object(id: str, sha256: str, where: Places) -> Path:
         part = path.with_suffix(".part")
         for _ in range(ATTEMPTS):
             try:
-                run_package(OBJECT, [id], part)
+                run_package(OBJECT, [id, sha256], part)
             except AssetMissing as error:
                 tried.append(str(error))
                 continue
@@ -166,12 +165,12 @@ def _cut_off(path: Path) -> bool:
     return head[:4] != b"glTF" or int.from_bytes(head[8:], "little") != path.stat().st_size
 
 
-def run_package(program: str, ids: Sequence[str], out: Path) -> None:
-    """Let `program` write `out`, in a process of its own. Raises AssetMissing if it cannot."""
+def run_package(program: str, words: Sequence[str], out: Path) -> None:
+    """Let `program` make `out` of `words`, in a process of its own. Raises AssetMissing if it cannot."""
     command = [sys.executable, "-c", program, str(out)]
     try:
         done = subprocess.run(
-            command, input=json.dumps(list(ids)), capture_output=True, text=True, timeout=60 * MINUTES, check=False
+            command, input=json.dumps(list(words)), capture_output=True, text=True, timeout=60 * MINUTES, check=False
         )
     except subprocess.TimeoutExpired:
         raise AssetMissing(f"the package objaverse: no answer in {MINUTES:.0f} minutes") from None
