@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import shutil
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from benchmarks.objaverse.choose import main
 from tests.gltf_samples import Builder, tube, turn
 
 
@@ -73,6 +77,56 @@ def mirror_of(assets: Path, mirror: Path) -> dict[str, str]:
     (mirror / "lists").mkdir()
     (mirror / "lists/all.txt").write_text("".join(f"{id}\n" for id in about))
     return names
+
+
+# What the tests share
+
+NAMES = [f"tube-{k}" for k in range(8)]
+IDS = {name: made_id(name) for name in NAMES}
+MODELS = {name: bender(40 + 5 * k, 0.5 + 0.5 * k) for k, name in enumerate(NAMES)} | {"tube-7": bender(1)}
+LICENCES = {"tube-6": "by-nc"}
+
+
+def mirror(folder: Path) -> Path:
+    """Eight tubes: number 7 hardly moves, number 6 has a licence that is not allowed."""
+    folder.mkdir(parents=True)
+    about = {IDS[n]: annotation(n, LICENCES.get(n, "by"), MODELS[n]) for n in NAMES}
+    (folder / "annotations.json").write_text(json.dumps(about))
+    for name in NAMES:
+        (folder / f"{IDS[name]}.glb").write_bytes(MODELS[name])
+    (folder / "all.txt").write_text("\n".join(IDS.values()))
+    return folder
+
+
+def arguments(given: Path, out: Path, *more: str) -> list[str]:
+    """Of `choose`, among the ids of <given>/all.txt; the last of equal options counts."""
+    first = ["--candidates", str(given / "all.txt"), "--exclude", "--training", "--count", "4", "--out", str(out)]
+    return [*first, *more]
+
+
+def choose(given: Path, out: Path, *more: str, ok: bool = True, **environment: str) -> str:
+    """Run it to its end, in a cache beside `out`; what it printed."""
+    printed, status = io.StringIO(), None
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(printed):
+        patch.delenv("BENCH4D_OBJAVERSE", raising=False)
+        for name, value in {"XDG_CACHE_HOME": str(out.parent / "cache"), **environment}.items():
+            patch.setenv(name, value)
+        try:
+            main(arguments(given, out, *more))
+        except SystemExit as error:
+            status = error.code
+    output = f"{printed.getvalue()}{status or ''}"
+    assert (status is None) == ok, output
+    return output
+
+
+def frozen(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def verdicts(folder: Path) -> dict[str, str]:
+    with (folder / "considered.csv").open(newline="") as file:
+        return {row["id"]: row["verdict"] for row in csv.DictReader(file)}
 
 
 if __name__ == "__main__":
