@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jinja2
@@ -131,7 +131,18 @@ def to_markdown(table: Table) -> str:
             cells = [_md_cell(rank_cell(row), 2)] * (block == 0)
             cells += [_md_cell(row.cells[k], decimals(table, k)) for k in chosen]
             lines.append("| " + " | ".join([name if row.ranked else f"*{name}*", *rest, *cells]) + " |")
+        lines += _md_published(table, chosen, len(HEAD) + len(titles))
     return "\n".join([*lines, "", *(f"- {_md(n)}" for n in notes(table)), ""])
+
+
+def _md_published(table: Table, chosen: Sequence[int], width: int) -> Iterator[str]:
+    """A line for each protocol in print, then its methods; a Markdown table has no rules inside and no grey."""
+    for block in table.published:
+        for k, row in enumerate(block.shown(chosen)):
+            if k == 0:
+                yield "| " + " | ".join([f"*published: {_md(block.title)}*", *[""] * (width - 1)]) + " |"
+            cells = [""] * (width - len(chosen) - 1) + [_md(row.cells[c]) for c in chosen]
+            yield "| " + " | ".join([f"<small>{_md(row.method)}</small>", *cells]) + " |"
 
 
 def _md(text: str) -> str:
@@ -147,7 +158,8 @@ def _md_cell(cell: Cell, digits: int) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """One booktabs tabular a block, with the notes as comments; needs \\usepackage{booktabs}."""
+    """One booktabs tabular a block, with the notes as comments; needs \\usepackage{booktabs}, and xcolor if the table
+    shows published numbers."""
     lines = [f"% {_plain(n)}" for n in notes(table)]  # a comment must stay one line
     for block, (title, chosen) in enumerate(table.blocks):
         titles = [MEAN_RANK] * (block == 0) + [_tex_title(table.columns[k]) for k in chosen]
@@ -160,8 +172,21 @@ def to_latex(table: Table) -> str:
             cells = [_tex_cell(rank_cell(row), 2)] * (block == 0)
             cells += [_tex_cell(row.cells[k], decimals(table, k)) for k in chosen]
             lines.append(f"{_tex(row.method.id)} & " + " & ".join(cells) + r" \\")
+        lines += _tex_published(table, chosen, len(titles) + 1)
         lines += [r"\bottomrule", r"\end{tabular}"]
     return "\n".join([*lines, ""])
+
+
+def _tex_published(table: Table, chosen: Sequence[int], width: int) -> Iterator[str]:
+    grey = r"\textcolor{gray}{%s}"
+    for block in table.published:
+        for k, row in enumerate(block.shown(chosen)):
+            if k == 0:
+                title = grey % rf"\scriptsize published: {_tex(block.title)}"
+                yield from (r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{title}}} \\")
+            shown = [grey % _tex(row.cells[c]) if row.cells[c] else "" for c in chosen]
+            cells = [""] * (width - len(chosen) - 1) + shown
+            yield " & ".join([grey % _tex(row.method), *cells]) + r" \\"
 
 
 def _tex_title(column: Column) -> str:
@@ -204,17 +229,23 @@ def to_text(table: Table) -> str:
             name = _plain(row.method.id) + ("" if row.ranked else " (ref)")
             cells = [_text_cell(row.cells[k], decimals(table, k)) for k in chosen]
             lines.append([name, *[number(rank_cell(row), 2)[0]] * first, *cells])
+        printed = [(block.title, block.shown(chosen)) for block in table.published]
+        for _, rows in printed:
+            lines += [[_plain(row.method), *[""] * first, *(f"{row.cells[k]}  " for k in chosen)] for row in rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = (zip(line[1:], widths[1:], strict=True) for line in lines)
-        blocks += [
-            "\n".join(
-                "  ".join([line[0].ljust(widths[0]), *(t.rjust(w) for t, w in rest)])
-                for line, rest in zip(lines, aligned, strict=True)
-            )
+        text = [
+            "  ".join([line[0].ljust(widths[0]), *(t.rjust(w) for t, w in rest)])
+            for line, rest in zip(lines, aligned, strict=True)
         ]
+        place = 1 + len(table.rows)
+        for name, rows in ((name, rows) for name, rows in printed if rows):  # each under a rule
+            text[place:place] = ["-" * len(text[0]), f"published: {_plain(name)}"]
+            place += 2 + len(rows)
+        blocks.append("\n".join(text))
     told = "\n".join(map(_plain, notes(table)))
-    text = [_plain(table.benchmark.data["title"]), *blocks, f"* best, + second best\n{told}"]
-    return "\n\n".join(text) + "\n"
+    parts = [_plain(table.benchmark.data["title"]), *blocks, f"* best, + second best\n{told}"]
+    return "\n\n".join(parts) + "\n"
 
 
 def _text_cell(cell: Cell, digits: int) -> str:

@@ -15,6 +15,7 @@ from .method import Method
 from .metric import Metric
 from .stats import DECIMALS, Interval, bootstrap_mean
 from .table_footer import footer
+from .table_published import Group, PublishedBlock, blocks_of, note_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Table:
     failures: tuple[str, ...]
     warnings: tuple[str, ...]
     footer: tuple[str, ...]
+    published: tuple[PublishedBlock, ...] = ()
 
     @property
     def blocks(self) -> list[tuple[str, list[int]]]:
@@ -71,8 +73,14 @@ def make_table(
     methods: Sequence[Method],
     metrics: Mapping[str, Metric],
     skipped: Mapping[str, str],
+    published: Sequence[Group] = (),
 ) -> Table:
-    """Raise KeyError if a method of `methods` has no rows: absences are never silent."""
+    """Raise KeyError if a method of `methods` has no rows: absences are never silent.
+
+    Args:
+        skipped: methods that were not run, and why.
+        published: of `groups_of(benchmark)`, shown beside and never looked at.
+    """
     columns = columns_of(benchmark, metrics)
     rows = with_groups(rows, benchmark, metrics)
     by_method = split(rows, methods)
@@ -88,7 +96,7 @@ def make_table(
             places[column.key] |= _places(column, table)
         if found := mean_ranks(tables, rivals):
             mean[alignment] = found
-    lines = []
+    lines, blocks = [], blocks_of(published, columns)
     for method in sorted(methods, key=lambda m: (m.kind == "reference", m.id)):
         part, own = by_method[method.id], mean.get(alignments[method.id])
         cells = tuple(_cell(part, c, places[c.key].get(method.id)) for c in columns)
@@ -101,7 +109,8 @@ def make_table(
         tuple(lines),
         _failures(rows),
         tuple(sanity(rows, benchmark, metrics)),
-        footer(rows, benchmark, columns, mean, skipped),
+        (*footer(rows, benchmark, columns, mean, skipped), *note_of(blocks)),
+        blocks,
     )
 
 

@@ -80,6 +80,7 @@ def against_benchmark(options: argparse.Namespace) -> int:
     from bench4d.scoring_folder import make_truth, score_folder, with_columns
     from bench4d.submission import Submission
     from bench4d.table_formats import to_text, write_comparisons, write_tables
+    from bench4d.table_published import groups_of
     from bench4d.tables import make_table
     from metrics import METRICS
 
@@ -97,7 +98,7 @@ def against_benchmark(options: argparse.Namespace) -> int:
     with progress("score", 2 * len(benchmark.clips)) as tell:
         how = options.threads, options.renderer, options.precision
         scored = score_folder(benchmark, submission, work, out, METRICS, weights, tell, *how)
-    made = make_table(scored.rows, benchmark, scored.methods, METRICS, {})
+    made = make_table(scored.rows, benchmark, scored.methods, METRICS, {}, groups_of(benchmark))
     write_tables(made, out)
     compared = compare(scored.rows, benchmark, scored.methods, METRICS)
     if compared:

@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     from bench4d.scoring_folder import with_columns
     from bench4d.submission import methods_of
     from bench4d.table_formats import FORMATS, comparisons_to_csv
+    from bench4d.table_published import groups_of
     from bench4d.tables import make_table
     from metrics import METRICS
 
@@ -55,5 +56,6 @@ def run(options: argparse.Namespace) -> int:
     if options.comparisons:
         sys.stdout.write(comparisons_to_csv(compare(rows, benchmark, methods, METRICS)))
     else:
-        sys.stdout.write(FORMATS[options.format](make_table(rows, benchmark, methods, METRICS, {})))
+        table = make_table(rows, benchmark, methods, METRICS, {}, groups_of(benchmark))
+        sys.stdout.write(FORMATS[options.format](table))
     return 0

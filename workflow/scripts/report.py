@@ -11,6 +11,7 @@ from bench4d.comparisons import compare
 from bench4d.method import Method
 from bench4d.results import FRAME_ROW, ROW, read_rows, write_rows
 from bench4d.table_formats import write_comparisons, write_tables
+from bench4d.table_published import groups_of
 from bench4d.tables import make_table
 from metrics import METRICS
 
@@ -31,5 +32,6 @@ write_rows(options.out / "frames.parquet", frames)
 skipped = dict(item.split("=", 1) for item in options.skipped)
 methods = [Method.read(path) for path in options.methods]
 benchmark = Benchmark.read(options.protocol)
-write_tables(make_table(rows, benchmark, methods, METRICS, skipped), options.out)
+table = make_table(rows, benchmark, methods, METRICS, skipped, groups_of(benchmark))
+write_tables(table, options.out)
 write_comparisons(compare(rows, benchmark, methods, METRICS), options.out)
