@@ -30,8 +30,8 @@ class Group:
 
     @property
     def title(self) -> str:
-        source, provenance = self.protocol["source"], self.protocol["provenance"]
-        return f"{source['work']}, {source['where']} ({provenance}): protocol {self.protocol['id']}, {self.benchmark}"
+        work, provenance = self.protocol["source"]["work"], self.protocol["provenance"]
+        return f"{self.protocol['id']} on {self.benchmark} ({work}, {provenance})"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def note_of(blocks: Sequence[PublishedBlock]) -> list[str]:
     if not any(block.rows for block in blocks):
         return []
     return [
-        "Published: as printed, one protocol at a time, outside ranks and statistics; other outputs and protocols than "
+        "Published: one protocol at a time, outside ranks and statistics; other outputs and protocols than "
         'ours, so no difference to ours means anything by itself (docs/atlas.md). "?": the variant of the metric is '
         "not stated; ours is the closest."
     ]
