@@ -19,14 +19,17 @@ from . import (
     psnr,
     resources,
     silhouette,
+    span,
     ssim,
 )
 
 METRICS: dict[str, Metric] = {
     "psnr": psnr.PSNR,
     "psnr-masked": psnr.PSNR_MASKED,
+    "psnr-span": span.PSNR_SPAN,
     "ssim": ssim.SSIM,
     "ssim-masked": ssim.SSIM_MASKED,
+    "ssim-span": span.SSIM_SPAN,
     "lpips-vgg": lpips.LPIPS_VGG,
     "lpips-alex": lpips.LPIPS_ALEX,
     "clip-vit-b32": clip.CLIP_IMAGE,

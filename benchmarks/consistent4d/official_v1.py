@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
-from scipy.ndimage import correlate1d
 
 from bench4d.errors import FormatError
 from bench4d.features import Request, vectors, weights_of
@@ -27,6 +26,7 @@ from bench4d.files import UNREADABLE, check_pixels
 from bench4d.metric import MetricUnavailable, View
 from bench4d.metric_loading import Loaded, find_weights, load_metric
 from metrics import METRICS
+from metrics.span import psnr, ssim
 
 from .archives import OBJECTS, VIEWS
 
@@ -46,8 +46,6 @@ NATIVE = ("fvd",)
 SIZE = 512
 VIEW_DIVISOR = 4
 FRAMES_MAX = 4096
-WINDOW = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
-WINDOW /= WINDOW.sum()
 
 Pictures = UInt8[np.ndarray, "T H W 3"]
 Score = Callable[[Pictures, Pictures], Float64[np.ndarray, " n"]]  # one value a frame, or one for the film
@@ -83,36 +81,6 @@ def read_pictures(files: Sequence[Path], size: int | None = SIZE) -> Pictures:
         if pictures[-1].shape != pictures[0].shape:
             raise FormatError(path, f"the size of the first, {pictures[0].shape[:2]}", f"{pictures[-1].shape[:2]}")
     return np.stack(pictures)
-
-
-def psnr(predicted: Pictures, truth: Pictures) -> Float64[np.ndarray, " T"]:
-    """dB with the peak of `psnr-range`; infinite for equal pictures, NaN for equal ones of one value."""
-    values = []
-    for p, t in zip(predicted.astype(np.float64), truth.astype(np.float64), strict=True):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values.append(10 * np.log10(np.square(t.max() - t.min()) / np.square(p - t).mean()))
-    return np.array(values)
-
-
-def ssim(predicted: Pictures, truth: Pictures) -> Float64[np.ndarray, " T"]:
-    """Gaussian window 11 (sigma 1.5), K1 0.01, K2 0.03, the range of `ssim-range`, windows inside the picture."""
-    values = []
-    for p, t in zip(predicted.astype(np.float64), truth.astype(np.float64), strict=True):
-        span = max(p.max() - p.min(), t.max() - t.min())
-        c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
-        mean_p, mean_t, pp, tt, pt = (_blurred(a) for a in (p, t, p * p, t * t, p * t))
-        above = (2 * mean_p * mean_t + c1) * (2 * (pt - mean_p * mean_t) + c2)
-        below = (mean_p**2 + mean_t**2 + c1) * (pp - mean_p**2 + tt - mean_t**2 + c2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values.append((above / below).mean())
-    return np.array(values)
-
-
-def _blurred(image: Float64[np.ndarray, "H W 3"]) -> Float64[np.ndarray, "h w 3"]:
-    """Window means, without the 5 pixels at each border where the window reaches out."""
-    if min(image.shape[:2]) < len(WINDOW):
-        raise FormatError("picture", "at least 11 x 11 pixels for SSIM", f"{list(image.shape[:2])}")
-    return correlate1d(correlate1d(image, WINDOW, axis=0), WINDOW, axis=1)[5:-5, 5:-5]
 
 
 def as_score(loaded: Loaded) -> Score:
