@@ -70,10 +70,15 @@ def find_run(base: Benchmark, folder: Path, names: Sequence[str] = ()) -> Run:
     run = Run(base, folder, tuple((method, tuple(sorted(seeds[method.id]))) for method in methods))
     places = [run.place(method, seed) for method, seeds_of in run.outputs for seed in seeds_of]
     for clip in base.clips:
-        records = [place / clip / "aligned.json" for place in places]
-        for record in [*records, folder / "truth" / clip / "frames" / "render.json"]:
+        true = folder / "truth" / clip / "frames" / "render.json"
+        for record in [true, *(place / clip / "aligned.json" for place in places)]:
             if not record.is_file():
                 raise FormatError(record, f"the record of every clip of {base.id}", "no such file")
+        shown = read_json(true)
+        if (shown["views"], shown["n_frames"]) != (base.views, base.data["n_frames"]):
+            found = f"{shown['n_frames']} frames of {shown['views']}"
+            expected = f"{base.data['n_frames']} frames of {base.views}, as in {base.path}"
+            raise FormatError(true, expected, found, "The protocol has changed since: run the workflow anew.")
     return run
 
 

@@ -99,10 +99,10 @@ class Scorer:
             for method, seeds in self.run.outputs:
                 reasons = {key: self._reason(setting, want, method) for key, want in wants.items()}
                 found |= {(setting.key, key, method.id): reason for key, reason in reasons.items() if reason}
-                open = {key: want for key, want in wants.items() if not reasons[key]}
+                possible = {key: want for key, want in wants.items() if not reasons[key]}
                 for seed in seeds:
-                    self._score(setting, open, method, seed, Path(temporary))
-                for key, want in open.items():
+                    self._score(setting, list(possible.values()), method, seed, Path(temporary))
+                for key, want in possible.items():
                     files = [self._file(setting, want, method, seed) for seed in seeds]
                     rows = pd.concat([read_rows(file, ROW) for file in files], ignore_index=True)
                     found[setting.key, key, method.id] = rows
@@ -123,28 +123,33 @@ class Scorer:
     def _load(self, want: Want) -> Loaded:
         return self.loader.load(want.metric, want.stride, want.options)
 
-    def _score(self, setting: Setting, wants: Mapping[str, Want], method: Method, seed: int, work: Path) -> None:
-        """Write the files that are not there yet."""
-        lacking = [want for want in wants.values() if not self._file(setting, want, method, seed).is_file()]
+    def _score(self, setting: Setting, wants: Sequence[Want], method: Method, seed: int, work: Path) -> None:
+        """Write the files that are not there yet; rows name a metric by its id alone, so each id once at a time."""
+        lacking = [want for want in wants if not self._file(setting, want, method, seed).is_file()]
         while lacking:
-            batch = {want.metric.id: want for want in lacking if _of_pictures(want) == _of_pictures(lacking[0])}
-            lacking = [want for want in lacking if want not in batch.values()]  # rows name a metric by its id alone
+            alike = [want for want in lacking if _of_pictures(want) == _of_pictures(lacking[0])]
+            batch = {want.metric.id: want for want in alike}
+            lacking = [want for want in lacking if want not in batch.values()]
             self.tell(f"{method.id}, seed {seed}: {', '.join(batch)}")
-            kind = work / ("pictures" if _of_pictures(next(iter(batch.values()))) else "geometry")
-            mine, truth = kind / f"{method.id}-{seed}", kind / "truth"
-            for source, target in ((self.run.folder / "truth", truth), (self.run.place(method, seed), mine)):
-                if not target.exists():
-                    lay_out(self.run, setting, source, target, kind.name == "pictures", self.threads)
-            if not (kind / "features").exists():  # vectors of the truth, named by the pictures' content
-                (self.run.folder / "features").mkdir(exist_ok=True)
-                (kind / "features").symlink_to((self.run.folder / "features").resolve())
+            mine, truth = self._lay_out(setting, method, seed, work, _of_pictures(alike[0]))
             loaded = [self._load(want) for want in batch.values()]
-            told = lambda clip: None  # noqa: E731
-            rows, _ = score_method(setting.benchmark, method, seed, mine, truth, loaded, told, self.threads)
+            rows, _ = score_method(setting.benchmark, method, seed, mine, truth, loaded, lambda _: None, self.threads)
             for id, want in batch.items():
                 chosen = frame_of([row for row in rows if row["metric"] == id], ROW)
                 write_rows(self._file(setting, want, method, seed), chosen)
         shutil.rmtree(work / "pictures" / f"{method.id}-{seed}", ignore_errors=True)  # one method's at a time
+
+    def _lay_out(self, setting: Setting, method: Method, seed: int, work: Path, pictures: bool) -> tuple[Path, Path]:
+        """Folders of the method and of the truth, as `score_method` reads them."""
+        place = work / ("pictures" if pictures else "geometry")
+        mine, truth = place / f"{method.id}-{seed}", place / "truth"
+        for source, target in ((self.run.folder / "truth", truth), (self.run.place(method, seed), mine)):
+            if not target.exists():
+                lay_out(self.run, setting, source, target, pictures, self.threads)
+        if not (place / "features").exists():  # vectors of the truth, named by the pictures' content
+            (self.run.folder / "features").mkdir(exist_ok=True)
+            (place / "features").symlink_to((self.run.folder / "features").resolve())
+        return mine, truth
 
     def _file(self, setting: Setting, want: Want, method: Method, seed: int) -> Path:
         """Named by everything that decides its rows."""
