@@ -148,7 +148,7 @@ def apply(protocol: Protocol, atlas: Mapping[str, Protocol], base: Benchmark, me
     unused = says if needs & set(PICTURES) else _Notes([], [])  # nobody asks for cameras of geometry
     views, rig = _cameras(protocol, hints, atlas, base, unused)
     pictures = _pictures(protocol, hints, base, unused)
-    frames = {"n_frames": count, "fps": base.data["fps"] / step}
+    frames = {"n_frames": count}
     like = {group: _setting(base, frames | pictures[0] | {"views": views[group], "rig": rig}, step) for group in views}
     like = {group: replace(s, resized_from=pictures[1], resize=pictures[2]) for group, s in like.items()}
     geometry = _setting(base, frames | {"alignment": hints.get("geometry_alignment", base.data["alignment"])}, step)
@@ -212,7 +212,8 @@ class _Notes:
 
 
 def _setting(base: Benchmark, changes: Mapping[str, Any], step: int) -> Setting:
-    return Setting(replace(base, data={**base.data, **changes, "metrics": [], "table": []}), step)
+    data = {**base.data, **changes, "fps": base.data["fps"] / step, "metrics": [], "table": []}
+    return Setting(replace(base, data=data), step)
 
 
 def _frames(protocol: Protocol, hints: Mapping[str, Any], base: Benchmark, says: _Notes) -> tuple[int, int]:

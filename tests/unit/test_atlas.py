@@ -224,6 +224,8 @@ def test_what_is_open_is_said_and_is_the_benchmarks_own(base):
     (setting,) = applied.asks[0].settings
     assert setting.benchmark.data["rig"] == base.data["rig"] and setting.benchmark.data["size"] == base.data["size"]
     assert [v for v in base.data["views"] if v["group"] == "novel"] == setting.benchmark.data["views"]
+    mine = [ask for ask in own(base, METRICS, ATLAS).asks if (ask.published, ask.group) == ("PSNR", "novel")]
+    assert mine[0].key == applied.asks[0].key  # one column, scored once
     stated = apply(ATLAS["consistent4d-v2"], ATLAS, base, METRICS)
     assert len(stated.stated) == 7 and len(stated.open) == 1  # the alignment alone
 
