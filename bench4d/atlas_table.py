@@ -133,12 +133,13 @@ def make_atlas(protocols: Sequence[Applied], methods: Sequence[str], found: Foun
 
 
 def _family(name: str, asks: Sequence[Ask], methods: Sequence[str], found: Found, strict: set[str]) -> Family:
-    groups: dict[tuple[str, bool], list[Ask]] = {}
-    for ask in asks:
-        groups.setdefault((ask.key, ask.protocol in strict), []).append(ask)
+    groups: dict[tuple[str, tuple[Cell, ...]], list[Ask]] = {}
+    for ask in asks:  # a rule about failures makes a column of its own only where something failed
+        values = tuple(_cell(ask, method, found, ask.protocol in strict) for method in methods)
+        groups.setdefault((ask.key, values), []).append(ask)
     columns, empty = [], dict[str, list[str]]()
-    for (_, is_strict), same in groups.items():
-        cells = {method: _cell(same[0], method, found, is_strict) for method in methods}
+    for (_, values), same in groups.items():
+        cells = dict(zip(methods, values, strict=True))
         valued = any(cell.value is not None for cell in cells.values())
         reasons: dict[str, list[str]] = {}
         for method, cell in cells.items():
