@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .atlas import FAMILIES, Applied, Ask
+from .atlas import FAMILIES, Applied, Ask, Group
 from .atlas_run import Found, Want
 from .columns import Column, object_means
 from .files import atomic
@@ -86,9 +86,9 @@ class Family:
     columns: tuple[Entry, ...]
     empty: Mapping[str, tuple[str, ...]]
 
-    def spread(self, method: str) -> Spread | None:
-        """None with fewer than two values."""
-        values = [c.cells[method].value for c in self.columns]
+    def spread(self, method: str, group: Group | None = None) -> Spread | None:
+        """Over all columns, or those of a group of views; None with fewer than two values."""
+        values = [c.cells[method].value for c in self.columns if group in (None, c.asks[0].group)]
         known = [value for value in values if value is not None]
         return Spread(min(known), max(known)) if len(known) > 1 else None
 
@@ -204,9 +204,9 @@ def to_csv(family: Family) -> str:
 
 
 def digits(family: Family) -> int:
-    """Decimals for four significant digits of the largest number."""
-    values = [c.cells[m].value for c in family.columns for m in family.methods]
-    largest = max((abs(v) for v in values if v is not None), default=0.0)
+    """Decimals for four significant digits of the largest number that is not a perfect one."""
+    cells = [(c.cells[m].value, c.metric.perfect) for c in family.columns for m in family.methods]
+    largest = max((abs(v) for v, perfect in cells if v is not None and v != perfect), default=0.0)
     return 2 if largest == 0 else max(0, min(5, 3 - math.floor(math.log10(largest))))
 
 
@@ -241,12 +241,16 @@ def legend(family: Family) -> Iterator[str]:
         stride = f"every {column.asks[0].stride} frames" if column.asks[0].stride > 1 else ""
         said = "; ".join(filter(None, (column.metric.id, VIEWS[column.asks[0].group], stride, options)))
         yield f"[{k + 1}] {', '.join(column.names)}: {said}."
+    novel = {method: family.spread(method, "novel") for method in family.methods}
+    told = [f"{m} {s.difference:.{digits(family)}f} ({_ratio(s.ratio)})" for m, s in novel.items() if s]
+    if told and len({column.asks[0].group for column in family.columns}) > 1:
+        yield f"max - min (max / min) over the columns of novel views alone: {', '.join(told)}."
     orders = family.orders
     if len(orders) == 1 and len(family.columns) > 1:
         yield f"Order of the methods, the same in all columns: {', '.join(next(iter(orders)))}."
     elif orders and len(family.columns) > 1:
-        told = [f"{', '.join(order)} in {' '.join(f'[{k + 1}]' for k in where)}" for order, where in orders.items()]
-        yield f"The order of the methods changes: {'; '.join(told)}."
+        ways = [f"{', '.join(order)} in {' '.join(f'[{k + 1}]' for k in where)}" for order, where in orders.items()]
+        yield f"The order of the methods changes: {'; '.join(ways)}."
     for reason, where in family.empty.items():
         yield f"Empty: {', '.join(where)}: {reason}."
 

@@ -17,7 +17,7 @@ from bench4d.asset_io import read_asset, write_asset
 from bench4d.atlas import Applied, apply, narrowed, own
 from bench4d.atlas_renders import find_run, lay_out, obstacle, shown_already
 from bench4d.atlas_run import Scorer, Want, weights_here
-from bench4d.atlas_table import FAILED, make_atlas, to_csv, to_markdown, to_text
+from bench4d.atlas_table import FAILED, Spread, legend, make_atlas, to_csv, to_markdown, to_text
 from bench4d.benchmark import Benchmark
 from bench4d.cli import main
 from bench4d.errors import FormatError
@@ -341,6 +341,11 @@ def test_spread_and_order(base):
     assert "The order of the methods changes: b, a in [1]; a, b in [2]; a, =b in [3]." in text
     assert "the same in all columns: b, a." in to_text(hand_made(base, {"a": 1.0, "b": 2.0}, {"a": 2.0, "b": 9.0}))
     assert "| a | 10.00 | 25.00 | 5.00 | 20.00 | 5.00 |" in to_markdown(atlas)
+    first, *others = family.columns
+    mixed = replace(family, columns=(replace(first, asks=(replace(first.asks[0], group="input"),)), *others))
+    assert mixed.spread("a") == spread and mixed.spread("a", "novel") == Spread(5.0, 25.0)
+    assert mixed.spread("b", "novel") == Spread(5.0, 24.0) and mixed.spread("b", "input") is None
+    assert any("novel views alone: a 20.00 (5.00), b 19.00 (4.80)." in line for line in legend(mixed))
     lines = to_csv(family).splitlines()
     assert lines[0] == "method,p0:PSNR,p1:PSNR,p2:PSNR,min,max,difference,ratio"
     assert lines[2] == "a,10.0,25.0,5.0,5.0,25.0,20.0,5.0"
