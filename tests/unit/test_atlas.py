@@ -316,6 +316,11 @@ def test_applied_must_name_a_protocol(base):
 # Tables.
 
 
+def psnr_rows(value: float) -> pd.DataFrame:
+    row = dict.fromkeys(ROW, "x") | {"benchmark_version": 1, "seed": 0, "metric_version": 1, "n_frames": 4}
+    return frame_of([row | {"metric": "psnr", "status": "ok", "reason": "", "value": value}], ROW)
+
+
 def hand_made(base, *columns: dict[str, float]):
     """An atlas of one family with these values, each a protocol of its own."""
     protocols, found = [], {}
@@ -325,9 +330,7 @@ def hand_made(base, *columns: dict[str, float]):
         protocols.append(applied)
         (ask,) = applied.asks
         for name, value in values.items():
-            row = dict.fromkeys(ROW, "x") | {"benchmark_version": 1, "seed": 0, "metric_version": 1, "n_frames": 4}
-            row |= {"metric": "psnr", "status": "ok", "reason": "", "value": value}
-            found[ask.settings[0].key, Want.of(ask).key, name] = frame_of([row], ROW)
+            found[ask.settings[0].key, Want.of(ask).key, name] = psnr_rows(value)
     return make_atlas(protocols, list(columns[0]), found)
 
 
@@ -355,20 +358,12 @@ def test_protocols_that_come_to_the_same_share_a_column(base):
     same = [apply(protocol(id=name), ATLAS, base, METRICS) for name in ("one", "two")]
     likely = [{"published": "PSNR", "id": None, "likely": "psnr", "options": {}}]
     third = apply(protocol(id="three", metrics=likely), ATLAS, base, METRICS)
-    atlas = make_atlas(
-        [*same, third], ["m"], {(same[0].asks[0].settings[0].key, Want.of(same[0].asks[0]).key, "m"): "no"}
-    )
-    assert atlas.unscored == {"one": "no", "two": "no", "three": "no"}
-    made = hand_made(base, {"a": 1.0})
-    key = same[0].asks[0].settings[0].key, Want.of(same[0].asks[0]).key, "a"
-    made = make_atlas([*same, third], ["a"], {key: frame_of([good_row()], ROW)})
-    (column,) = made.families[0].columns
+    (ask,) = same[0].asks
+    key = ask.settings[0].key, Want.of(ask).key, "a"
+    empty = make_atlas([*same, third], ["a"], {key: "no"})
+    assert empty.unscored == {"one": "no", "two": "no", "three": "no"}
+    (column,) = make_atlas([*same, third], ["a"], {key: psnr_rows(1.0)}).families[0].columns
     assert column.names == ["one", "two", "three?"]
-
-
-def good_row() -> dict:
-    row = dict.fromkeys(ROW, "x") | {"benchmark_version": 1, "seed": 0, "metric_version": 1, "n_frames": 4}
-    return row | {"metric": "psnr", "status": "ok", "reason": "", "value": 1.0}
 
 
 def test_metrics_that_were_not_asked_for_say_so(base):
