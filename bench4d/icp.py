@@ -31,6 +31,7 @@ SLACK = 1.02  # a stage may raise the residual by this factor, which is noise of
 TOLERANCE = 1e-5  # change of a step, in radii of the truth, below which it has converged
 MET = 0.1  # two candidates whose matrices, in radii of the truth, differ by less are on their way to one pose
 LOST = 2.0  # a candidate whose residual is this many times the best one's is given up
+NEIGHBOURS = 12  # that tell the normal of a point where the truth has no faces
 DAMPING = 1e-6  # share of the mean curvature: shapes that may turn freely about an axis stay where they are
 
 
@@ -92,14 +93,14 @@ class Pairing:
         )
 
 
-def fit_surfaces(frame: Mesh | Gaussians, truth: Mesh, declared: Matrix | None = None) -> Fit:
+def fit_surfaces(frame: Mesh | Gaussians, truth: Mesh | Gaussians, declared: Matrix | None = None) -> Fit:
     """The similarity that brings `frame` onto `truth`.
 
     The residual is the mean distance of the kept pairs of both directions, in world units; two samples of one surface
     have about 0.003 at the size of a unit cube. Equal input gives equal output: samples are seeded by content.
 
     Args:
-        frame: Gaussians count with their centres of opacity >= 0.1, not with their extent.
+        frame, truth: Gaussians count with their centres of opacity >= 0.1, not with their extent.
         declared: a start beside those of the grid; the first choice where others are not clearly better.
 
     Raises:
@@ -184,11 +185,25 @@ def _plane_step(moved: Points, target: Points, normals: Points, weights: Float64
     return similarity(np.exp(step[6]) * Rotation.from_rotvec(step[:3]).as_matrix(), np.zeros(3), step[3:6])
 
 
-def _with_normals(truth: Mesh) -> tuple[Points, Points]:
+def _with_normals(truth: Mesh | Gaussians) -> tuple[Points, Points]:
+    """Points of a surface and unit normals there, of either sign."""
+    if isinstance(truth, Gaussians):
+        points = shuffled(sample(truth, SAMPLES, OPACITY))
+        return points, _fitted_normals(points)
     points, faces = sample_mesh(truth, SAMPLES)
     corners = truth.vertices.astype(np.float64)[truth.faces[faces]]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     return points, normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
+
+
+def _fitted_normals(points: Points) -> Points:
+    """Of a cloud that lies on a surface: the direction in which each point's neighbours spread least."""
+    if not len(points):
+        return points
+    _, near = cKDTree(points).query(points, k=min(NEIGHBOURS, len(points)))
+    around = points[near.reshape(len(points), -1)]
+    around = around - around.mean(axis=1, keepdims=True)
+    return np.linalg.eigh(np.einsum("nki,nkj->nij", around, around))[1][:, :, 0]
 
 
 def shuffled(points: Points) -> Points:

@@ -42,11 +42,18 @@ def sample(frame: Mesh | Gaussians, samples: int, opacity: float, draw: int = 0)
 
 def sample_mesh(mesh: Mesh, samples: int, draw: int = 0) -> tuple[Points, Int64[np.ndarray, " N"]]:
     """Points uniform by area, and the face that each lies on. None of them if the mesh has no faces."""
+    chosen, u, v = places(mesh, samples, draw)
+    return at_places(mesh, chosen, u, v), chosen
+
+
+def places(
+    mesh: Mesh, samples: int, draw: int = 0
+) -> tuple[Int64[np.ndarray, " N"], Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
+    """Where on a mesh `samples` points uniform by area lie: face, and two numbers in [0, 1] for `at_places`."""
     if not len(mesh.faces):
-        return np.zeros((0, 3)), np.zeros(0, np.int64)
+        return np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
     corners = mesh.vertices.astype(np.float64)[mesh.faces]
-    side_u, side_v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = np.linalg.norm(np.cross(side_u, side_v), axis=1)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     if not area.any():
         area = np.ones(len(area))  # all faces are points or lines: no area to weigh them by
     random = generator(draw.to_bytes(8), mesh.vertices.tobytes(), mesh.faces.tobytes())
@@ -54,7 +61,17 @@ def sample_mesh(mesh: Mesh, samples: int, draw: int = 0) -> tuple[Points, Int64[
     chosen = np.searchsorted(share, random.random(samples) * share[-1], side="right")
     chosen = np.minimum(chosen, len(share) - 1)
     u, v = np.sqrt(random.random(samples)), random.random(samples)  # the root makes it uniform in the triangle
-    return corners[chosen, 0] + (u * (1 - v))[:, None] * side_u[chosen] + (u * v)[:, None] * side_v[chosen], chosen
+    return chosen, u, v
+
+
+def at_places(
+    mesh: Mesh, faces: Int64[np.ndarray, " N"], u: Float64[np.ndarray, " N"], v: Float64[np.ndarray, " N"]
+) -> Points:
+    """The points at places that `places` found on this mesh, or on another one of the same faces: the same points of
+    a surface that has moved."""
+    corners = mesh.vertices.astype(np.float64)[mesh.faces[faces]]
+    side_u, side_v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return corners[:, 0] + (u * (1 - v))[:, None] * side_u + (u * v)[:, None] * side_v
 
 
 def extent(points: Points, what: str) -> Matrix:

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Float64
 from bench4d.metric import Metric, Score
 
 from .clip import cosine
-from .features.pictures import DREAMSIM_DINO_VITB16, DREAMSIM_ENSEMBLE
+from .features.pictures import DREAMSIM_DINO_VITB16, DREAMSIM_ENSEMBLE, DREAMSIM_ENSEMBLE_BILINEAR
 
 
 def distance(predicted: Float32[np.ndarray, "n d"], truth: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
@@ -49,4 +49,14 @@ DREAMSIM_DINO = replace(
         "Pillow (bicubic)."
     ),
     feature=DREAMSIM_DINO_VITB16,
+)
+DREAMSIM_BILINEAR = replace(
+    DREAMSIM,
+    id="dreamsim-ensemble-bilinear",
+    definition=(
+        "DreamSim 0.2 with its default ensemble as V2M4's script feeds it: 1 - cosine of the vectors, in [0, 2]; "
+        "resized to 224 x 224 as torchvision does it on tensors (bilinear, antialiased, in float)."
+    ),
+    reference="Fu et al. 2023; evaluation code of WindVChen/V2M4",
+    feature=DREAMSIM_ENSEMBLE_BILINEAR,
 )

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Float64
 from bench4d.errors import FormatError
 from bench4d.metric import Metric, Score
 
-from .features.films import I3D_400, I3D_TORCHSCRIPT, VIDEOMAE_SSV2
+from .features.films import I3D_400, I3D_TORCHSCRIPT, I3D_TORCHSCRIPT_32, VIDEOMAE_SSV2
 from .frechet import Frechet
 from .sets import floor
 
@@ -36,6 +36,15 @@ def fvd_c4d(predicted: Float32[np.ndarray, "n d"], truth: Float32[np.ndarray, "n
 
 def load_fvd_c4d(weights: Mapping[str, Path]) -> Score:
     return fvd_c4d
+
+
+def squared(predicted: Float32[np.ndarray, "n d"], truth: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
+    """|a - b|^2 of each pair of rows: what is left of a Frechet distance without covariances."""
+    return ((predicted.astype(np.float64) - truth.astype(np.float64)) ** 2).sum(axis=1)
+
+
+def load_squared(weights: Mapping[str, Path]) -> Score:
+    return squared
 
 
 def load_frechet(weights: Mapping[str, Path]) -> Score:
@@ -88,6 +97,19 @@ FVD_STYLEGAN_V = replace(
     ),
     reference="Skorokhodov et al. 2022 (StyleGAN-V)",
     feature=I3D_TORCHSCRIPT,
+)
+FVD_STYLEGAN_V_PAIR = replace(
+    FVD_C4D,
+    id="fvd-stylegan-v-pair",
+    definition=(
+        "Motion 3-to-4's per-pair number, |a - b|^2 of one view's film and its truth: the mean over pieces of 32 "
+        "frames (shorter films filled up with their last frames in reverse) of 400 features of StyleGAN-V's "
+        "TorchScript I3D; "
+        "shorter side to 224 (bilinear, not antialiased), the middle square, scaled to [-1, 1]."
+    ),
+    reference="Motion 3-to-4 2026 (arXiv 2601.14253), evaluation code of Inception3D/Motion324",
+    load=load_squared,
+    feature=I3D_TORCHSCRIPT_32,
 )
 FVD_VIDEOMAE = replace(
     FVD_I3D,

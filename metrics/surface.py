@@ -27,6 +27,6 @@ def nearest(predicted: Points, truth: Points) -> tuple[Float64[np.ndarray, " P"]
     return to_truth, to_predicted
 
 
-def check_frames(predicted: Sequence[Mesh | Gaussians], truth: Sequence[Mesh]) -> None:
+def check_frames(predicted: Sequence[Mesh | Gaussians], truth: Sequence[Mesh | Gaussians]) -> None:
     if len(predicted) != len(truth):
         raise FormatError("predicted frames", f"{len(truth)}, as many as the truth has", f"{len(predicted)}")

@@ -39,7 +39,8 @@ Against a folder of the same structure: films, folders of pictures and moving ob
   bench4d score renders --truth true-renders --metrics psnr,ssim,lpips-vgg --out scores/pairs
 
 Without --metrics it scores, against a benchmark, what its protocol names; against a folder, all that fit but those of
-feature networks, which are scored when they are named. A metric of a set has one value for all clips or pairs."""
+feature networks and of other people's geometry (cd-3d ...), which are scored when they are named. A metric of a set
+has one value for all clips or pairs."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +127,8 @@ def against_folder(options: argparse.Namespace) -> int:
     items = find_items(options.truth)
     has_geometry = any(item.kind == "geometry" for item in items.values())
     fitting = [m for m in METRICS.values() if fits(m, has_geometry)]
-    usual = [m.id for m in fitting if m.needs != "features"]  # whose weights are large, or not to be had at once
+    # Not those of features, whose weights are large, or not to be had at once.
+    usual = [m.id for m in fitting if m.needs != "features" and not m.named_only]
     chosen = known(split(options.metrics), [m.id for m in fitting]) if options.metrics else usual
     loader = Loader(fetched(chosen), options.precision)
     loaded = [loader.load(METRICS[id]) for id in chosen]

@@ -24,7 +24,7 @@ from bench4d.metric import Network
 
 from .clip import DEVIATION as CLIP_DEVIATION
 from .clip import MEAN as CLIP_MEAN
-from .resize import resize
+from .resize import Filter, resize, resize_float
 
 SIDE, PATCH, WIDTH, HEADS, DEPTH = 224, 16, 768, 12, 12
 ADAPTER = re.compile(r"extractor_list\.(\d+)\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight")
@@ -181,7 +181,16 @@ def adapt(branches: list[dict[str, Tensor]], archive: Archive, folder: str) -> N
         branches[index][name] = branches[index][name] + scale * (pair["B"] @ pair["A"])
 
 
-def load(path: Path, branches: tuple[Branch, ...], folder: str, device: torch.device) -> Network:
+def shrink(pictures: UInt8[Tensor, "n H W 3"], filter: Filter) -> Float32[Tensor, "n 3 224 224"]:
+    """In [0, 1]: "bicubic" as DreamSim's own preparation, Pillow on 8 bits; "bilinear" as torchvision on tensors."""
+    size = (SIDE, SIDE)
+    small = resize(pictures, size, filter) if filter == "bicubic" else resize_float(pictures.float(), size, filter)
+    return small.permute(0, 3, 1, 2).float() / 255
+
+
+def load(
+    path: Path, branches: tuple[Branch, ...], folder: str, device: torch.device, filter: Filter = "bicubic"
+) -> Network:
     """Pictures to unit vectors: all branches' outputs side by side, less their mean, at length 1."""
     archive = Archive(path)
     states = [untuned(archive, branch) for branch in branches]
@@ -189,7 +198,7 @@ def load(path: Path, branches: tuple[Branch, ...], folder: str, device: torch.de
     placed = [{name: tensor.to(device) for name, tensor in state.items()} for state in states]
 
     def vectors(pictures: UInt8[Tensor, "n H W 3"]) -> Float32[Tensor, "n d"]:
-        image = resize(pictures, (SIDE, SIDE), "bicubic").permute(0, 3, 1, 2).float() / 255
+        image = shrink(pictures, filter)
         parts = []
         for branch, w in zip(branches, placed, strict=True):
             mean, deviation = (image.new_tensor(v).view(1, 3, 1, 1) for v in (branch.mean, branch.deviation))

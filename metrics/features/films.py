@@ -24,6 +24,12 @@ def _i3d_torchscript(weights: Mapping[str, Path], device: torch.device) -> Netwo
     return load_torchscript(weights, device)
 
 
+def _i3d_torchscript_32(weights: Mapping[str, Path], device: torch.device) -> Network:
+    from .i3d import load_pieces
+
+    return load_pieces(weights, device)
+
+
 def _resnet50_kinetics(weights: Mapping[str, Path], device: torch.device) -> Network:
     from .resnet3d import load
 
@@ -39,6 +45,9 @@ def _videomae_ssv2(weights: Mapping[str, Path], device: torch.device) -> Network
 I3D_400 = Feature(id="i3d-400", version=1, of="film", width=400, weights=("i3d-400",), load=_i3d_400)
 I3D_TORCHSCRIPT = Feature(
     id="i3d-torchscript", version=1, of="film", width=400, weights=("i3d-torchscript",), load=_i3d_torchscript
+)
+I3D_TORCHSCRIPT_32 = Feature(
+    id="i3d-torchscript-32", version=1, of="film", width=400, weights=("i3d-torchscript",), load=_i3d_torchscript_32
 )
 RESNET50_KINETICS = Feature(
     id="resnet50-kinetics", version=1, of="film", width=2048, weights=("resnet50-kinetics",), load=_resnet50_kinetics

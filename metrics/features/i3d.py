@@ -26,6 +26,7 @@ from .state import Shapes, fold, norm_shapes, place, read_state
 SIDE = 224
 CLASSES = 400
 EPSILON = 1e-3  # of BatchNorm, as in DisCo's network
+PIECE = 32  # frames, in V2M4's scripts and those made after them
 FEWEST = 10  # frames: with fewer the TorchScript network's last pooling has nothing left
 
 # Convolution: channels out, channels in, kernel.
@@ -167,3 +168,20 @@ def load_torchscript(weights: Mapping[str, Path], device: torch.device) -> Netwo
         return torch.cat(vectors).float()
 
     return network
+
+
+def pieces(film: UInt8[Tensor, "T H W 3"]) -> UInt8[Tensor, "m 32 H W 3"]:
+    """V2M4's pieces of 32 frames, the rest left out; a shorter film is filled up, as Motion 3-to-4 does, with its last
+    frames in reverse. Raises MetricUnavailable for less than 16 frames, which cannot fill it."""
+    lacking = PIECE - len(film)
+    if lacking > len(film):
+        raise MetricUnavailable(f"pieces of {PIECE} frames need films of {PIECE // 2} or more, these have {len(film)}")
+    if lacking > 0:
+        film = torch.cat([film, film[-lacking:].flip(0)])
+    return film[: len(film) // PIECE * PIECE].unflatten(0, (-1, PIECE))
+
+
+def load_pieces(weights: Mapping[str, Path], device: torch.device) -> Network:
+    """`i3d-torchscript-32`: the mean of the vectors of a film's pieces."""
+    network = load_torchscript(weights, device)
+    return lambda pictures: torch.stack([network(pieces(film)).mean(0) for film in pictures])

@@ -48,6 +48,12 @@ def _dreamsim_ensemble(weights: Mapping[str, Path], device: torch.device) -> Net
     return load(weights["dreamsim-ensemble"], ENSEMBLE, "ensemble_lora", device)
 
 
+def _dreamsim_ensemble_bilinear(weights: Mapping[str, Path], device: torch.device) -> Network:
+    from .dreamsim import ENSEMBLE, load
+
+    return load(weights["dreamsim-ensemble"], ENSEMBLE, "ensemble_lora", device, "bilinear")
+
+
 def _dreamsim_dino_vitb16(weights: Mapping[str, Path], device: torch.device) -> Network:
     from .dreamsim import SINGLE, load
 
@@ -79,6 +85,14 @@ DREAMSIM_ENSEMBLE = Feature(
     width=1792,
     weights=("dreamsim-ensemble",),
     load=_dreamsim_ensemble,
+)
+DREAMSIM_ENSEMBLE_BILINEAR = Feature(
+    id="dreamsim-ensemble-bilinear",
+    version=1,
+    of="picture",
+    width=1792,
+    weights=("dreamsim-ensemble",),
+    load=_dreamsim_ensemble_bilinear,
 )
 DREAMSIM_DINO_VITB16 = Feature(
     id="dreamsim-dino-vitb16",

@@ -1,0 +1,1 @@
+"""Other people's evaluations, run on one's own outputs: README.md."""
