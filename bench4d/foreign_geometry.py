@@ -38,6 +38,13 @@ def is_vertex_frames(folder: Path) -> bool:
     return (folder / FACES).is_file() and any(folder.glob("frame_*.npy"))
 
 
+def read_foreign(folder: Path, fps: float) -> Asset4D | None:
+    """An object in one of the forms that only arrays have; None if the folder holds neither. Raises FormatError."""
+    if is_tracked_points(folder):
+        return read_tracked_points(folder, fps)
+    return read_vertex_frames(folder, fps) if is_vertex_frames(folder) else None
+
+
 def read_tracked_points(folder: Path, fps: float) -> Asset4D:
     """`surfaces.npy` as Gaussians: point k of every frame is the same point of the surface. Raises FormatError.
 

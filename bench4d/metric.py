@@ -128,6 +128,7 @@ class Metric:
         load: makes the score function; networks are read here, once for a scoring job (those of features apart).
         feature, films: the vectors that a metric of features sees, and of which pictures.
         named_only: two folders are compared by it only if it is named: it is slow, or an evaluation of its own.
+        on_device: of a metric of geometry: it computes on the GPU if there is one.
         against: what stands in for `truth`: the true pictures' vectors, or [1,d] of the clip's prompt.
         alpha: whether a score of frames looks at `View.alpha`: it has no value for pictures without any.
     """
@@ -148,3 +149,4 @@ class Metric:
     against: Literal["truth", "prompt"] = "truth"
     alpha: bool = False
     named_only: bool = False
+    on_device: bool = False

@@ -102,7 +102,8 @@ class Loader:
     def load(self, metric: Metric, stride: int = 1, options: Mapping[str, Any] | None = None) -> Loaded:
         ids = weights_of(metric)
         sums = "+".join(str(self.weights[id].get("sha256", "")) for id in ids)
-        place = find_place(self.precision) if ids or metric.feature else None
+        precision = "float32" if metric.needs == "geometry" else self.precision
+        place = find_place(precision) if ids or metric.feature or metric.on_device else None
         device = place.name if place else "cpu"
         reasons = [f"{id}: {self.weights[id]['reason']}" for id in ids if "path" not in self.weights[id]]
         score = network = text = None

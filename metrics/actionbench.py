@@ -172,6 +172,7 @@ CD_3D = Metric(
     reference="ActionMesh 2026 (arXiv 2601.16148), benchmark code of facebookresearch/actionmesh",
     load=lambda weights: score_of(cd_3d, as_actionbench),
     named_only=True,
+    on_device=True,
 )
 CD_4D = replace(
     CD_3D,
@@ -201,6 +202,7 @@ CD_3D_SIMILARITY = replace(
     ),
     reference="ActionMesh 2026 (arXiv 2601.16148) for the distance; the alignment is ours",
     load=lambda weights: score_of(cd_3d, as_similarity),
+    on_device=False,
 )
 CD_4D_SIMILARITY = replace(
     CD_3D_SIMILARITY,

@@ -117,15 +117,11 @@ def by_trees(moved: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def by_pairs(moved: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Closest points among all pairs, one cloud at a time: P x Q single-precision numbers in memory.
-
-    Points whose distances differ by rounding may be exchanged; the distances themselves are computed elsewhere.
-    """
-    centre = truth.mean(0)  # smaller numbers round less
-    target = (truth - centre).float()
+    """Closest points among all pairs, on any device; one cloud at a time: P x Q numbers in memory."""
     there, back = [], []
-    for cloud in (moved - centre).float():
-        pairs = torch.addmm(target.square().sum(1)[None], cloud, target.T, alpha=-2)
+    lengths = truth.square().sum(1)
+    for cloud in moved:
+        pairs = torch.addmm(lengths[None], cloud, truth.T, alpha=-2)  # squared distances, less the point's own length
         there.append(pairs.argmin(1))
         back.append((pairs + cloud.square().sum(1)[:, None]).argmin(0))
     return torch.stack(there), torch.stack(back)

@@ -9,13 +9,7 @@ from typing import Any
 
 from bench4d.asset import Asset4D, Gaussians, Mesh
 from bench4d.errors import FormatError
-from bench4d.foreign_geometry import (
-    is_tracked_points,
-    is_vertex_frames,
-    read_numbered_glbs,
-    read_tracked_points,
-    read_vertex_frames,
-)
+from bench4d.foreign_geometry import is_tracked_points, is_vertex_frames, read_foreign, read_numbered_glbs
 from bench4d.geometry import read_geometry
 from bench4d.metric import Metric
 from bench4d.metric_loading import Loader
@@ -27,11 +21,10 @@ Row = dict[str, Any]
 
 def read_truth(folder: Path) -> Asset4D:
     """One object of a truth: `surfaces.npy`, or Motion-80's arrays. Raises FormatError."""
-    if is_tracked_points(folder):
-        return read_tracked_points(folder, FPS)
-    if is_vertex_frames(folder):
-        return read_vertex_frames(folder, FPS)
-    raise FormatError(folder, "surfaces.npy, or faces.npy with frame_0000.npy ...", "neither")
+    asset = read_foreign(folder, FPS)
+    if asset is None:
+        raise FormatError(folder, "surfaces.npy, or faces.npy with frame_0000.npy ...", "neither")
+    return asset
 
 
 def read_result(folder: Path) -> Asset4D:
@@ -40,7 +33,7 @@ def read_result(folder: Path) -> Asset4D:
         raise FormatError(folder, "a folder of results", "none")
     if any(folder.glob("mesh_*.glb")):
         return read_numbered_glbs(folder, FPS)
-    return read_vertex_frames(folder, FPS) if is_vertex_frames(folder) else read_geometry(folder, FPS)
+    return read_foreign(folder, FPS) or read_geometry(folder, FPS)
 
 
 def frames_of(result: Asset4D, truth: Asset4D) -> tuple[Sequence[Mesh | Gaussians], Sequence[Mesh | Gaussians]]:

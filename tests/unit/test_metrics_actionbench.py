@@ -10,7 +10,9 @@ from scipy.spatial.transform import Rotation
 from bench4d.asset import Gaussians, Mesh
 from bench4d.errors import FormatError
 from bench4d.foreign_geometry import points_frame
+from bench4d.icp import _fitted_normals
 from bench4d.metric import MetricUnavailable
+from bench4d.metric_loading import load_metric
 from bench4d.similarity import apply, similarity, transformed
 from bench4d.surface import at_places, places, sample_mesh
 from benchmarks.synth4d.generator import make_object
@@ -156,6 +158,15 @@ def test_a_truth_of_followed_points():
     assert score("cd-m-similarity", moved[:1] * 3, truth, samples=6000)[2] > 0.1  # frozen
 
 
+def test_normals_of_a_cloud_without_faces():
+    points = np.random.default_rng(0).normal(size=(4000, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    normals = _fitted_normals(points)
+    assert np.linalg.norm(normals, axis=1) == pytest.approx(np.ones(4000))
+    assert np.abs((normals * points).sum(1)).min() > 0.99  # of a ball they point to its middle
+    assert _fitted_normals(points[:0]).shape == (0, 3)
+
+
 def test_a_prediction_without_a_surface_and_wrong_options():
     assert np.array_equal(score("cd-3d-similarity", [NOTHING] * 3), np.full(3, 2 * FARTHEST))
     assert np.array_equal(score("cd-3d", [NOTHING], TRUTH[:1]), [2 * FARTHEST])
@@ -164,6 +175,12 @@ def test_a_prediction_without_a_surface_and_wrong_options():
         score("cd-4d", TRUTH[:2])
     with pytest.raises(FormatError, match="positive numbers"):
         score("cd-4d", TRUTH, icp_points=0)
+
+
+def test_rows_name_the_device_that_the_alignment_ran_on():
+    loaded = {id: load_metric(METRICS[id], {}) for id in ("cd-4d", "cd-4d-similarity")}
+    assert loaded["cd-4d"].place is not None and loaded["cd-4d-similarity"].place is None
+    assert loaded["cd-4d"].device == loaded["cd-4d"].place.name and loaded["cd-4d-similarity"].device == "cpu"
 
 
 def test_prefixes_of_a_cloud_are_fair():
