@@ -51,8 +51,8 @@ def summary(rows: pd.DataFrame) -> str:
     lines = []
     for metric, part in rows.groupby("metric", sort=False):
         good = part[part["status"] == "ok"]["value"]
-        note = "" if len(good) == len(part) else "  failures and empty cells are left out, as theirs are"
-        lines.append(f"{metric:28} {good.mean():.4f}  ({len(good)}/{len(part)}){note}")
+        note = "  what has no value is left out, as theirs is" if 0 < len(good) < len(part) else ""
+        lines.append(f"{metric:28} {f'{good.mean():.4f}' if len(good) else '–':7} ({len(good)}/{len(part)}){note}")
     reasons = rows[rows["reason"] != ""].groupby("reason", sort=False)["object"]
     lines += [f"{', '.join(dict.fromkeys(o or '(set)' for o in names))}: {reason}" for reason, names in reasons]
     return "\n".join(lines) + "\n"

@@ -75,6 +75,40 @@ def test_one_step_by_hand():
     assert found[:3, 3] == pytest.approx(shift, abs=1e-5)
 
 
+def oracle(source: np.ndarray, truth: np.ndarray, steps: int) -> np.ndarray:
+    """The description, word by word: one start after the other, all pairs, Adam's formulas written out."""
+    p, t = torch.tensor(source), torch.tensor(truth)
+    tracks = []
+    for first in torch.tensor(starts()):
+        values = [torch.zeros(3).double(), torch.tensor([1.0, 0, 0, 0, 1, 0]).double(), torch.ones(3).double()]
+        mean, square, track = [torch.zeros_like(v) for v in values], [torch.zeros_like(v) for v in values], []
+        for step in range(1, steps + 1):
+            shift, six, scale = (v.clone().requires_grad_() for v in values)
+            a = six[:3] / six[:3].norm()
+            b = six[3:] - (six[3:] @ a) * a
+            turn = first @ torch.stack([a, b / b.norm(), torch.linalg.cross(a, b / b.norm())])
+            distance = (((scale * p) @ turn + shift)[:, None] - t).square().sum(-1)
+            loss = distance.amin(1).mean() + distance.amin(0).mean()
+            slopes = torch.autograd.grad(loss / 24, [shift, six, scale])
+            for k, slope in enumerate(slopes):
+                mean[k] = 0.9 * mean[k] + 0.1 * slope
+                square[k] = 0.999 * square[k] + 0.001 * slope**2
+                change = mean[k] / (1 - 0.9**step) / ((square[k] / (1 - 0.999**step)).sqrt() + 1e-8)
+                values[k] = values[k] - 0.01 * change
+            track.append((float(loss.detach()), turn.detach(), values[0], values[2]))
+        tracks.append(track)
+    _, turn, shift, scale = min((t for track in tracks for t in track), key=lambda found: found[0])
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = (torch.diag(scale) @ turn).T.numpy(), shift.numpy()
+    return matrix
+
+
+def test_against_the_description_word_by_word():
+    source, truth = sample(WALKER, 14, 0), sample(make_object("pudding-1000004").mesh_at(0.0), 17, 0)
+    found, expected = fit(source + 0.1, truth, steps=12), oracle(source + 0.1, truth, 12)
+    assert np.abs(found - expected).max() < 1e-6
+
+
 def test_both_searches_find_the_closest_points():
     rng = np.random.default_rng(0)
     moved, truth = torch.as_tensor(rng.normal(size=(3, 40, 3))), torch.as_tensor(rng.normal(size=(50, 3)))
