@@ -168,9 +168,9 @@ def options_of(metric: str, n_frames: int) -> dict[str, Any]:
 def loaded_metrics(ids: Sequence[str] | None = None) -> tuple[list[Loaded], dict[str, str]]:
     """The metrics that run here; and of the others, why not. Nothing is downloaded. Time, memory and floors judge
     nothing."""
-    every = (m for m in METRICS.values() if m.needs != "record" and not m.id.endswith("-floor"))
-    judging = [m for m in every if not m.named_only]  # those take hours on a CPU
-    wanted = [m for m in judging if ids is None or m.id in ids]
+    judging = [m for m in METRICS.values() if m.needs != "record" and not m.id.endswith("-floor")]
+    # Those that are scored only when they are named take hours on a CPU.
+    wanted = [m for m in judging if (not m.named_only if ids is None else m.id in ids)]
     loader = Loader(files_here({id for m in wanted for id in weights_of(m)}))
     ready = [loader.load(metric) for metric in wanted]
     return [item for item in ready if item.score], {item.metric.id: item.reason for item in ready if not item.score}
