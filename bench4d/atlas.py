@@ -195,7 +195,8 @@ def narrowed(protocol: Applied, ids: Collection[str], stride: int | None = None)
         if ask.metric is None:
             return ask
         if ask.metric.id not in ids:
-            return replace(ask, metric=None, settings=(), group=None, reason="not asked for")
+            reason = f"only if named: --metrics {ask.metric.id}" if ask.metric.named_only else "not asked for"
+            return replace(ask, metric=None, settings=(), group=None, reason=reason)
         has_network = bool(ask.metric.weights or ask.metric.feature)
         return replace(ask, stride=max(1, stride // ask.settings[0].step)) if stride and has_network else ask
 

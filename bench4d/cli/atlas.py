@@ -14,7 +14,8 @@ paper's number, and how far they are apart (docs/atlas.md).
   bench4d atlas results/synth4d
   bench4d atlas results/synth4d --methods billboard,inflate --protocols consistent4d-v1,sv4d-consistent4d,4diffusion
 
-Metrics whose weights are not on this machine stay empty; nothing is downloaded. Tables go to RESULTS/atlas (atlas.txt,
+Metrics whose weights are not on this machine stay empty; nothing is downloaded. Slow evaluations of others (cd-3d) are
+scored only if --metrics names them. Tables go to RESULTS/atlas (atlas.txt,
 atlas.md, one CSV a family of metrics). What was scored is remembered there, so that a second call is quick."""
 
 
@@ -57,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
         raise FormatError(options.results, "a folder results/<benchmark>", "no such folder", step)
     base, atlas = find_benchmark(options.results.resolve().name), read_atlas()
     names = known_protocols(split(options.protocols), list(atlas))
-    only = known(split(options.metrics), list(METRICS)) or list(METRICS)
+    usual = [id for id, metric in METRICS.items() if not metric.named_only]
+    only = known(split(options.metrics), list(METRICS)) or usual
     run = find_run(base, options.results, split(options.methods))
     protocols = [own(base, METRICS, atlas), *(apply(atlas[name], atlas, base, METRICS) for name in names)]
     protocols = [narrowed(protocol, only, options.stride) for protocol in protocols]
