@@ -17,7 +17,7 @@ from jaxtyping import Float32
 
 from .asset import MAX_POINTS, Asset4D, Frame, Gaussians, Mesh
 from .clip import MAX_FRAMES
-from .errors import FormatError
+from .errors import FormatError, within
 from .files import inside, natural
 from .glb_read import read_glb
 from .gltf_file import GLTF_FROM_WORLD
@@ -56,7 +56,12 @@ def read_tracked_points(folder: Path, fps: float) -> Asset4D:
         raise FormatError(path, "floats [T,N,6] (or [T,N,3])", f"{array.dtype} {list(array.shape)}")
     if len(array) > MAX_FRAMES or array.shape[1] > MAX_POINTS:
         raise FormatError(path, f"at most {MAX_FRAMES} frames of {MAX_POINTS} points", f"{list(array.shape)}")
-    frames = Lazy(len(array), lambda k: points_frame(np.array(array[k, :, :3], np.float32)))
+
+    def frame(k: int) -> Gaussians:
+        with within(f"{path}: frame {k}"):
+            return points_frame(np.array(array[k, :, :3], np.float32))
+
+    frames = Lazy(len(array), frame)
     return Asset4D("gaussians", np.arange(len(array)) / fps, frames)
 
 
@@ -73,6 +78,8 @@ def read_vertex_frames(folder: Path, fps: float) -> Asset4D:
     faces = _load(inside(folder, folder / FACES))
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
         raise FormatError(folder / FACES, "integers [F,3]", f"{faces.dtype} {list(faces.shape)}")
+    if len(faces) > MAX_POINTS:
+        raise FormatError(folder / FACES, f"at most {MAX_POINTS} faces", f"{len(faces)}")
     if faces.size and (faces.min() < 0 or faces.max() > np.iinfo(np.int32).max):
         raise FormatError(folder / FACES, "indices from 0", f"{faces.min()} to {faces.max()}")
     files = _numbered(folder, "frame_*.npy")
@@ -121,8 +128,8 @@ def _numbered(folder: Path, pattern: str) -> list[Path]:
 def _load(path: Path) -> np.ndarray[Any, Any]:
     """An array that stays on disk; nothing is unpickled."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise FormatError(path, "an array in NumPy's format, without objects", f"{error}"[:200]) from None
 
 
@@ -130,4 +137,7 @@ def _vertex_frame(path: Path, faces: np.ndarray[Any, Any]) -> Mesh:
     vertices = _load(path)
     if vertices.ndim != 2 or vertices.shape[1] != 3 or vertices.dtype.kind != "f":
         raise FormatError(path, "floats [V,3]", f"{vertices.dtype} {list(vertices.shape)}")
-    return Mesh(np.array(vertices, np.float32), faces, np.tile(np.array(GREY, np.uint8), (len(vertices), 1)))
+    if len(vertices) > MAX_POINTS:
+        raise FormatError(path, f"at most {MAX_POINTS} vertices", f"{len(vertices)}")
+    with within(path):
+        return Mesh(np.array(vertices, np.float32), faces, np.tile(np.array(GREY, np.uint8), (len(vertices), 1)))

@@ -12,6 +12,7 @@ from bench4d.benchmark import Benchmark
 from bench4d.cameras import Cameras, orbit
 from bench4d.clip import Clip, checked_id
 from bench4d.files import read_json, read_picture, read_png, read_png_sequence
+from bench4d.foreign_geometry import read_foreign, read_numbered_glbs, read_tracked_points, read_vertex_frames
 from bench4d.geometry import read_geometry
 from bench4d.glb_read import read_glb
 from bench4d.method import Method
@@ -23,6 +24,7 @@ from bench4d.schema import read_yaml
 from bench4d.video import read_video
 from bench4d.weights import read_catalogue
 from tests.unit import malformed_makers as make
+from tests.unit.malformed_arrays import ARRAYS
 from tests.unit.malformed_geometry import ASSETS, GLB, OBJ, PLY
 from tests.unit.malformed_makers import ONE, Case, Maker, absent, changed, first_half, raw
 
@@ -39,6 +41,10 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "read_asset": lambda path: list(read_asset(path).frames),
     "read_video": read_video,
     "read_geometry": lambda path: list(read_geometry(path, 8).frames),
+    "read_foreign": lambda path: list(found.frames) if (found := read_foreign(path, 8)) else None,
+    "read_tracked_points": lambda path: list(read_tracked_points(path, 8).frames),
+    "read_vertex_frames": lambda path: list(read_vertex_frames(path, 8).frames),
+    "read_numbered_glbs": lambda path: list(read_numbered_glbs(path, 8).frames),
     "read_gaussians": read_gaussians,
     "holds_gaussians": holds_gaussians,
     "read_mesh": read_mesh,
@@ -232,4 +238,4 @@ VIDEOS = [
         "at most 33554432|exceeds limit",
     ),
 ]
-CASES = [*PICTURES, *TEXTS, *NAMES, *CLIPS, *VIDEOS, *PLY, *GLB, *OBJ, *ASSETS]
+CASES = [*PICTURES, *TEXTS, *NAMES, *CLIPS, *VIDEOS, *PLY, *GLB, *OBJ, *ASSETS, *ARRAYS]

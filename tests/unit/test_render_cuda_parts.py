@@ -18,11 +18,11 @@ from bench4d.render import (
     cuda,
     gaussians_cuda,
     gaussians_torch,
-    kernels,
     mesh_cuda,
     render_gaussians,
     render_mesh,
 )
+from bench4d.triton_jit import Missing
 from tests.render_stand_ins import Gsplat, Nvdiffrast
 
 NAMES = ("means", "scales", "quaternions", "opacities", "sh")
@@ -329,7 +329,7 @@ def test_small_arrays_travel_together_and_keep_types_shapes_and_values():
 
 def test_without_triton_a_launch_says_what_to_install():
     with pytest.raises(FormatError, match=r"the package triton.*pip install triton"):
-        kernels.Missing(lambda: None)[(1,)]
+        Missing(lambda: None)[(1,)]
 
 
 def test_without_a_gpu_the_error_says_what_to_do(monkeypatch):
