@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, overload
 
 import numpy as np
@@ -129,7 +130,7 @@ def _load(path: Path) -> np.ndarray[Any, Any]:
     """An array that stays on disk; nothing is unpickled."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError, OverflowError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TokenError) as error:  # a header is Python text
         raise FormatError(path, "an array in NumPy's format, without objects", f"{error}"[:200]) from None
 
 

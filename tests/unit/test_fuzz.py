@@ -26,6 +26,7 @@ from bench4d.errors import FormatError
 from bench4d.files import write_json
 from bench4d.results import ROW, frame_of, write_rows
 from tests.unit import malformed_makers as make
+from tests.unit.malformed_arrays import MESH, POINTS, arrays
 from tests.unit.malformed_cases import READERS
 from tests.unit.malformed_makers import Maker
 
@@ -67,6 +68,12 @@ def rows(folder: Path) -> Path:
     return folder / "rows.parquet"
 
 
+def numbered(folder: Path) -> Path:
+    (folder / "object").mkdir()
+    make.glb(folder).rename(folder / "object" / "mesh_00.glb")
+    return folder / "object"
+
+
 PLANE = (
     "mtllib a.mtl\nv 0 0 0 1 0 0\nv 1 0 0 1 0 0\nv 0 1 0 1 0 0\nvt 0 1\nusemtl m\nf 1/1 2/1 3/1\nf -1/1 -2/-1 -3/1\n"
 )
@@ -101,6 +108,11 @@ TARGETS = [
     Target("read_obj", make.obj(), "../a.mtl"),
     Target("read_geometry", make.pictures(make.gaussian_ply), "a.ply", 40),
     Target("read_rows", rows, examples=60),
+    Target("read_foreign", arrays(POINTS), "surfaces.npy"),
+    Target("read_tracked_points", arrays(POINTS), "surfaces.npy"),
+    Target("read_vertex_frames", arrays(MESH), "faces.npy"),
+    Target("read_vertex_frames", arrays(MESH), "frame_0000.npy"),
+    Target("read_numbered_glbs", numbered, "mesh_00.glb", 40),
 ]
 TOKENS = [b"NaN", b"-1", b"1e999", b"null", b"[]", b"{}", b'""', b"../", b"4294967295", b"1.5", b"\n", b"\0\0\0\0"]
 TOKENS += [
