@@ -35,7 +35,7 @@ class WeightsMissing(Exception):
 
 @dataclass(frozen=True)
 class Locations:
-    """Where weights may lie.
+    """Where downloaded files may lie.
 
     Attributes:
         given: a directory that somebody filled by hand, or None; it is only read.
@@ -46,15 +46,15 @@ class Locations:
     cache: Path
 
     @staticmethod
-    def of(environment: Mapping[str, str]) -> Locations:
-        """From BENCH4D_WEIGHTS and XDG_CACHE_HOME.
+    def of(environment: Mapping[str, str], given: str = "BENCH4D_WEIGHTS", folder: str = "weights") -> Locations:
+        """From the variable that names the given directory, and XDG_CACHE_HOME, where the cache is bench4d/<folder>.
 
         >>> Locations.of({"HOME": "/home/ada"}).cache.as_posix()
         '/home/ada/.cache/bench4d/weights'
         """
-        given = environment.get("BENCH4D_WEIGHTS")
+        filled = environment.get(given)
         cache = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or Path.home()) / ".cache"
-        return Locations(Path(given) if given else None, Path(cache) / "bench4d" / "weights")
+        return Locations(Path(filled) if filled else None, Path(cache) / "bench4d" / folder)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from bench4d.benchmark import Benchmark
 from bench4d.clip import Clip
 from bench4d.errors import FormatError
 from bench4d.render import render_mesh, to_straight
+from bench4d.weights import Locations
 from benchmarks.menagerie.assets import ListedAsset, ListedClip, find_clip
-from benchmarks.menagerie.fetch import AssetMissing, Places, find_asset
+from benchmarks.menagerie.fetch import AssetMissing, asset_places, find_asset
 from benchmarks.menagerie.moving import clip_meshes
 
 
@@ -24,7 +25,7 @@ def build(
     benchmark: Benchmark,
     clip: ListedClip,
     model: ListedAsset,
-    places: Places,
+    places: Locations,
     clip_out: Path,
     truth: Path,
     threads: int,
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--truth-out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    places, benchmark = Places.of(os.environ), Benchmark.read(options.protocol)
+    places, benchmark = asset_places(os.environ), Benchmark.read(options.protocol)
     try:
         clip, model = find_clip(options.clip)
         build(benchmark, clip, model, places, options.clip_out, options.truth_out, options.threads)

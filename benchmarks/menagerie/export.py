@@ -18,8 +18,9 @@ from tqdm import tqdm
 from bench4d.asset import Asset4D
 from bench4d.asset_io import write_asset
 from bench4d.errors import FormatError
+from bench4d.weights import Locations
 from benchmarks.menagerie.assets import ListedClip, find_clip, read_assets, read_clips
-from benchmarks.menagerie.fetch import AssetMissing, Places, find_asset
+from benchmarks.menagerie.fetch import AssetMissing, asset_places, find_asset
 from benchmarks.menagerie.moving import clip_meshes
 
 
@@ -29,7 +30,7 @@ def training_clips() -> list[ListedClip]:
     return [clip for clip in read_clips().values() if assets[clip.asset].split == "train"]
 
 
-def export(id: str, places: Places, out: Path, frames: int, fps: float) -> None:
+def export(id: str, places: Locations, out: Path, frames: int, fps: float) -> None:
     """Write the clip `id` into the folder `out`. Raises FormatError, AssetMissing."""
     clip, asset = find_clip(id)
     if asset.split != "train":
@@ -47,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         for id in tqdm(options.clips or [clip.id for clip in training_clips()], unit="clip", disable=None):
-            export(id, Places.of(os.environ), options.out / id, options.frames, options.fps)
+            export(id, asset_places(os.environ), options.out / id, options.frames, options.fps)
     except (FormatError, AssetMissing) as error:
         sys.exit(f"error: {error}")
 

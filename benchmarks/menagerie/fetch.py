@@ -16,12 +16,12 @@ import os
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from bench4d.files import atomic, sha256_file
+from bench4d.weights import Locations
 from bench4d.weights_fetch import FetchFailed, fetch
 from benchmarks.menagerie.assets import SPLITS, File, ListedAsset, read_assets
 
@@ -32,31 +32,13 @@ class AssetMissing(Exception):
     """No source gave the file. The message says what was tried and where to put it."""
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where the files may lie; both folders are laid out alike: <id>.glb, and the picture under the name it has there.
-
-    Attributes:
-        given: a folder that somebody filled, or None; it is only read.
-        cache: a folder that this program fills.
-    """
-
-    given: Path | None
-    cache: Path
-
-    @staticmethod
-    def of(environment: Mapping[str, str]) -> Places:
-        """From BENCH4D_ASSETS and XDG_CACHE_HOME.
-
-        >>> Places.of({"HOME": "/home/ada"}).cache.as_posix()
-        '/home/ada/.cache/bench4d/menagerie'
-        """
-        given = environment.get("BENCH4D_ASSETS")
-        cache = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or Path.home()) / ".cache"
-        return Places(Path(given) if given else None, Path(cache) / "bench4d" / "menagerie")
+def asset_places(environment: Mapping[str, str]) -> Locations:
+    """From BENCH4D_ASSETS and XDG_CACHE_HOME. Both folders are laid out alike: <id>.glb, and a picture under the name
+    it has there."""
+    return Locations.of(environment, "BENCH4D_ASSETS", "menagerie")
 
 
-def find_asset(asset: ListedAsset, places: Places, timeout: float = TIMEOUT) -> Path:
+def find_asset(asset: ListedAsset, places: Locations, timeout: float = TIMEOUT) -> Path:
     """The verified model; the picture it names lies where it expects it. Raises AssetMissing.
 
     Files are downloaded only where `places.given` does not hold all of the asset's.
@@ -85,7 +67,7 @@ def _is_at(file: File, folder: Path, tried: list[str]) -> bool:
     return False
 
 
-def _bring(asset: ListedAsset, file: File, path: Path, places: Places, timeout: float, tried: list[str]) -> None:
+def _bring(asset: ListedAsset, file: File, path: Path, places: Locations, timeout: float, tried: list[str]) -> None:
     """Put one file into the cache: a copy of the given one, or the download."""
     if places.given is not None and _is_at(file, places.given, []):
         with atomic(path) as temporary:
@@ -111,7 +93,7 @@ def licences(assets: Sequence[ListedAsset]) -> str:
     return "".join(f"{a.id}\t{a.split}\t{a.licence}\t{a.author}\t{a.files[0].url}\n" for a in assets)
 
 
-def pack(assets: Sequence[ListedAsset], places: Places, out: Path, timeout: float = TIMEOUT) -> None:
+def pack(assets: Sequence[ListedAsset], places: Locations, out: Path, timeout: float = TIMEOUT) -> None:
     """Write a ZIP of the unchanged files and their licences; unpacked anywhere, BENCH4D_ASSETS can name that folder.
 
     The same assets give the same bytes. Raises AssetMissing.
@@ -135,7 +117,7 @@ def main() -> None:
     if options.licences:
         sys.stdout.write(licences(chosen))
         return
-    places, missing = Places.of(os.environ), 0
+    places, missing = asset_places(os.environ), 0
     for asset in chosen:
         try:
             sys.stdout.write(f"{find_asset(asset, places)}\n")

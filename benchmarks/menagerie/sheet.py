@@ -16,15 +16,16 @@ from PIL import Image, ImageDraw
 from bench4d.benchmark import find_benchmark
 from bench4d.cameras import orbit
 from bench4d.render import composite, render_mesh
+from bench4d.weights import Locations
 from benchmarks.menagerie.assets import find_clip
-from benchmarks.menagerie.fetch import Places, find_asset
+from benchmarks.menagerie.fetch import asset_places, find_asset
 from benchmarks.menagerie.moving import clip_meshes
 
 TIMES, NOVEL, ELEVATION, RADIUS, FOV = 4, 105.0, 15.0, 2.0, 33.0  # the protocol's camera, zoomed in a little
 LABEL = 13
 
 
-def strip(clip: str, places: Places, tile: int) -> UInt8[np.ndarray, "H W 3"]:
+def strip(clip: str, places: Locations, tile: int) -> UInt8[np.ndarray, "H W 3"]:
     """Side by side: the input view at TIMES times, then the first time from the azimuth NOVEL."""
     listed, asset = find_clip(clip)
     meshes = clip_meshes(listed, asset, find_asset(asset, places), TIMES)
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=2)
     options = parser.parse_args()
     clips = options.clips or find_benchmark(options.benchmark).clips
-    strips = [strip(clip, Places.of(os.environ), options.tile) for clip in clips]
+    strips = [strip(clip, asset_places(os.environ), options.tile) for clip in clips]
     height, width = options.tile + LABEL, strips[0].shape[1] + 8
     rows = -(-len(strips) // options.columns)
     sheet = Image.new("RGB", (width * options.columns, height * rows), "white")

@@ -16,7 +16,8 @@ from bench4d.clip import Clip
 from bench4d.errors import FormatError
 from bench4d.gltf import read_animated
 from bench4d.render import render_mesh, to_straight
-from benchmarks.menagerie.fetch import AssetMissing, Places
+from bench4d.weights import Locations
+from benchmarks.menagerie.fetch import AssetMissing
 from benchmarks.menagerie.moving import SAMPLED, frames_at
 from benchmarks.objaverse.lists import places
 from benchmarks.objaverse.objects import find_object
@@ -33,7 +34,7 @@ def clip_meshes(chosen: Selected, model: Path, count: int) -> list[Mesh]:
     return frames_at(animated, animation, deciding, shown, chosen.yaw)
 
 
-def build(benchmark: Benchmark, id: str, where: Places, clip_out: Path, truth: Path, threads: int) -> None:
+def build(benchmark: Benchmark, id: str, where: Locations, clip_out: Path, truth: Path, threads: int) -> None:
     """Write `clip_out` and `truth`/asset. Raises FormatError, AssetMissing."""
     folder = benchmark.path.parent
     selection, name = read_selection(folder), list_hash(folder)

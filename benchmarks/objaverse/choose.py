@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 from bench4d.errors import FormatError
 from bench4d.files import atomic, read_json, sha256_file, write_json
-from benchmarks.menagerie.fetch import AssetMissing, Places
+from bench4d.weights import Locations
+from benchmarks.menagerie.fetch import AssetMissing
 from benchmarks.objaverse import motion
 from benchmarks.objaverse.lists import ROLES, ids_named, places, read_lists
 from benchmarks.objaverse.motion import Motion, Unfit, find_motion
@@ -59,7 +60,7 @@ def order(ids: set[str], seed: int) -> list[str]:
 def choose(
     ids: Sequence[str],
     lists: dict[str, tuple[str, ...]],
-    where: Places,
+    where: Locations,
     licences: Sequence[str],
     count: int,
 ) -> tuple[list[Considered], list[Selected]]:
@@ -91,7 +92,7 @@ def choose(
     return considered, chosen
 
 
-def _described(ids: Sequence[str], where: Places) -> Iterator[Annotation]:
+def _described(ids: Sequence[str], where: Locations) -> Iterator[Annotation]:
     """The annotation of each; one that Objaverse does not know has no licence."""
     for first in range(0, len(ids), DESCRIBED_AT_ONCE):
         batch = ids[first : first + DESCRIBED_AT_ONCE]

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from bench4d.errors import FormatError
 from bench4d.files import atomic
+from bench4d.weights import Locations
 from bench4d.weights_fetch import NETWORK_ERRORS, FetchFailed, open_url, without_login
-from benchmarks.menagerie.fetch import TIMEOUT, AssetMissing, Places
+from benchmarks.menagerie.fetch import TIMEOUT, AssetMissing
 
 FOLDER = Path(__file__).parent
 ROLES = ("candidates", "exclude", "training")
@@ -51,11 +52,9 @@ class IdList:
     source: str
 
 
-def places(environment: Mapping[str, str]) -> Places:
+def places(environment: Mapping[str, str]) -> Locations:
     """From BENCH4D_OBJAVERSE, a mirror that somebody filled, and XDG_CACHE_HOME."""
-    found = Places.of(environment)
-    given = environment.get("BENCH4D_OBJAVERSE")
-    return Places(Path(given) if given else None, found.cache.parent / "objaverse")
+    return Locations.of(environment, "BENCH4D_OBJAVERSE", "objaverse")
 
 
 def read_lists(folder: Path = FOLDER) -> dict[str, IdList]:
@@ -97,7 +96,7 @@ def ids_sha256(ids: Sequence[str]) -> str:
     return hashlib.sha256("".join(f"{id}\n" for id in sorted(set(ids))).encode()).hexdigest()
 
 
-def ids_of(listed: IdList, where: Places, timeout: float = TIMEOUT) -> tuple[str, ...]:
+def ids_of(listed: IdList, where: Locations, timeout: float = TIMEOUT) -> tuple[str, ...]:
     """From the mirror's or the cache's lists/<name>.txt, else from the list's address. Raises AssetMissing.
 
     Ids of a list without a known hash are taken as they come and kept in the cache.
@@ -128,7 +127,7 @@ def ids_of(listed: IdList, where: Places, timeout: float = TIMEOUT) -> tuple[str
     return ids
 
 
-def ids_named(name: str, where: Places) -> tuple[str, ...]:
+def ids_named(name: str, where: Locations) -> tuple[str, ...]:
     """The ids of a list of lists.csv, or of a text file `*.txt` of one's own. Raises FormatError, AssetMissing."""
     known = read_lists()
     if name in known:

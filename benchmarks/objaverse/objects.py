@@ -19,7 +19,8 @@ from filelock import FileLock
 
 from bench4d.errors import FormatError
 from bench4d.files import read_json, sha256_file
-from benchmarks.menagerie.fetch import AssetMissing, Places
+from bench4d.weights import Locations
+from benchmarks.menagerie.fetch import AssetMissing
 from benchmarks.objaverse.lists import ids_sha256
 
 MINUTES = 30.0  # one call of the package: a file of 100 MB, or all annotations
@@ -80,7 +81,7 @@ class Annotation:
     sha256: str
 
 
-def describe(ids: Sequence[str], where: Places) -> dict[str, Annotation]:
+def describe(ids: Sequence[str], where: Locations) -> dict[str, Annotation]:
     """By id; objects that Objaverse does not know are left out. Raises AssetMissing, FormatError."""
     if where.given is not None:
         path = where.given / "annotations.json"
@@ -114,7 +115,7 @@ def one_line(text: Any) -> str:
     return "".join(c if c.isprintable() else " " for c in str(text or ""))[:200].strip()
 
 
-def find_object(id: str, sha256: str, where: Places) -> Path:
+def find_object(id: str, sha256: str, where: Locations) -> Path:
     """The object's file, verified where its sha256 is known. Raises AssetMissing, with all that was tried."""
     tried: list[str] = []
     if where.given is not None:

@@ -26,11 +26,12 @@ from bench4d.clip import Clip
 from bench4d.errors import FormatError
 from bench4d.gltf import read_animated
 from bench4d.render import composite, render_mesh
+from bench4d.weights import Locations
 from benchmarks.menagerie import assets, moving
 from benchmarks.menagerie.assets import File, ListedAsset, ListedClip, find_clip, read_assets, read_clips
 from benchmarks.menagerie.build import build
 from benchmarks.menagerie.export import export, training_clips
-from benchmarks.menagerie.fetch import AssetMissing, Places, find_asset, pack
+from benchmarks.menagerie.fetch import AssetMissing, find_asset, pack
 from metrics.iou import open_edges
 from ss4d.data.sources import asset_ids, open_source
 
@@ -139,13 +140,13 @@ def test_reserved_assets_have_no_clips(tmp_path):
 
 
 def test_the_given_folder_comes_first(tmp_path, server):
-    places = Places(fill(tmp_path / "given"), tmp_path / "cache")
+    places = Locations(fill(tmp_path / "given"), tmp_path / "cache")
     assert find_asset(listed(server(SERVED)), places) == tmp_path / "given/snake.glb"
     assert not server.requests and not places.cache.exists()
 
 
 def test_a_download_is_verified_and_kept(tmp_path, server):
-    places = Places(None, tmp_path / "cache")
+    places = Locations(None, tmp_path / "cache")
     asset = listed(server(SERVED))
     for _ in range(2):
         found = find_asset(asset, places)
@@ -154,7 +155,7 @@ def test_a_download_is_verified_and_kept(tmp_path, server):
 
 
 def test_a_download_goes_on_where_it_broke_off(tmp_path, server):
-    places = Places(None, tmp_path / "cache")
+    places = Locations(None, tmp_path / "cache")
     half = places.cache / "downloads" / sha256(MODEL)
     half.parent.mkdir(parents=True)
     half.write_bytes(MODEL[:1000])
@@ -163,7 +164,7 @@ def test_a_download_goes_on_where_it_broke_off(tmp_path, server):
 
 
 def test_what_lacks_beside_a_given_model_is_brought_together(tmp_path, server):
-    places = Places(fill(tmp_path / "given", picture=None), tmp_path / "cache")
+    places = Locations(fill(tmp_path / "given", picture=None), tmp_path / "cache")
     found = find_asset(listed(server(SERVED)), places)
     assert found == places.cache / "snake.glb" and (found.parent / "textures/skin.png").read_bytes() == PICTURE
     assert server.requests == ["/textures/skin.png"], "the given model is copied"
@@ -171,32 +172,32 @@ def test_what_lacks_beside_a_given_model_is_brought_together(tmp_path, server):
 
 def test_wrong_content_is_never_used(tmp_path, server):
     wrong = MODEL[:-1] + bytes([MODEL[-1] ^ 1])
-    places = Places(fill(tmp_path / "given", wrong), tmp_path / "cache")
+    places = Locations(fill(tmp_path / "given", wrong), tmp_path / "cache")
     assert find_asset(listed(server(SERVED)), places).read_bytes() == MODEL
     with pytest.raises(AssetMissing, match=r"given/snake.glb: wrong content(.|\n)*sha256 differs"):
-        find_asset(listed(server({**SERVED, "/snake.glb": wrong})), Places(places.given, tmp_path / "other"))
+        find_asset(listed(server({**SERVED, "/snake.glb": wrong})), Locations(places.given, tmp_path / "other"))
     assert not (tmp_path / "other/snake.glb").exists()
 
 
 def test_a_missing_file_says_what_to_do(tmp_path):
     asset = listed()
     with pytest.raises(AssetMissing) as caught:
-        find_asset(asset, Places(None, tmp_path / "cache"), timeout=2)
+        find_asset(asset, Locations(None, tmp_path / "cache"), timeout=2)
     for part in (asset.files[0].url, asset.files[0].sha256, f"{tmp_path}/cache/snake.glb", "BENCH4D_ASSETS", "--split"):
         assert part in str(caught.value)
 
 
 def test_a_pack_serves_as_the_given_folder(tmp_path):
-    given = Places(fill(tmp_path / "given"), tmp_path / "cache")
+    given = Locations(fill(tmp_path / "given"), tmp_path / "cache")
     for name in ("a.zip", "b.zip"):
         pack([listed()], given, tmp_path / name)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     shutil.unpack_archive(tmp_path / "a.zip", tmp_path / "else")
-    found = find_asset(listed(), Places(tmp_path / "else", tmp_path / "none"), timeout=2)
+    found = find_asset(listed(), Locations(tmp_path / "else", tmp_path / "none"), timeout=2)
     assert found == tmp_path / "else/snake.glb"
     assert "snake\ttest\tCC0-1.0\tnobody\t" in (tmp_path / "else/LICENCES.tsv").read_text()
     with pytest.raises(AssetMissing):
-        pack([listed()], Places(None, tmp_path / "empty"), tmp_path / "c.zip", timeout=2)
+        pack([listed()], Locations(None, tmp_path / "empty"), tmp_path / "c.zip", timeout=2)
     assert not (tmp_path / "c.zip").exists()
 
 
@@ -306,7 +307,7 @@ def small(frames: int) -> Benchmark:
 
 
 def test_a_clip_is_the_truth_from_the_input_camera(tmp_path):
-    places, benchmark = Places(fill(tmp_path / "given"), tmp_path / "cache"), small(3)
+    places, benchmark = Locations(fill(tmp_path / "given"), tmp_path / "cache"), small(3)
     for name in ("a", "b"):
         build(benchmark, BEND, listed(), places, tmp_path / name / "clip", tmp_path / name / "truth", threads=1)
     files = [sorted(path for path in (tmp_path / name).rglob("*") if path.is_file()) for name in ("a", "b")]
@@ -325,12 +326,14 @@ def test_a_clip_is_the_truth_from_the_input_camera(tmp_path):
 
 def test_a_benchmark_has_no_training_assets(tmp_path):
     with pytest.raises(FormatError, match="clips of the split test"):
-        build(small(2), BEND, listed(split="train"), Places(None, tmp_path), tmp_path / "clip", tmp_path / "truth", 1)
+        build(
+            small(2), BEND, listed(split="train"), Locations(None, tmp_path), tmp_path / "clip", tmp_path / "truth", 1
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_training_has_no_test_assets_and_exports_the_others(tmp_path, monkeypatch):
-    places = Places(fill(tmp_path / "given"), tmp_path / "cache")
+    places = Locations(fill(tmp_path / "given"), tmp_path / "cache")
     with pytest.raises(FormatError, match="must not be trained on"):
         export("quaternius_fish_whale-swim", places, tmp_path / "out/whale", 2, 8)
     monkeypatch.setattr("benchmarks.menagerie.export.find_clip", lambda id: (BEND, listed(split="train")))
@@ -356,7 +359,7 @@ real = pytest.mark.skipif(not GIVEN, reason="BENCH4D_ASSETS names no folder with
 )
 def test_a_real_clip_moves_inside_the_cube(id, tmp_path):
     clip, asset = find_clip(id)
-    meshes = moving.clip_meshes(clip, asset, find_asset(asset, Places(Path(GIVEN or ""), tmp_path)), 24)
+    meshes = moving.clip_meshes(clip, asset, find_asset(asset, Locations(Path(GIVEN or ""), tmp_path)), 24)
     points = np.stack([mesh.vertices for mesh in meshes])
     assert np.abs(points).max() < 0.45
     assert np.ptp(points, (0, 1)).max() > 0.8, "24 frames nearly fill what the animation fills"
@@ -368,7 +371,7 @@ def test_a_real_clip_moves_inside_the_cube(id, tmp_path):
 def test_all_listed_animations_are_in_the_files(tmp_path):
     known, read = read_assets(), {}
     for clip in read_clips().values():
-        path = find_asset(known[clip.asset], Places(Path(GIVEN or ""), tmp_path))
+        path = find_asset(known[clip.asset], Locations(Path(GIVEN or ""), tmp_path))
         read[path] = read.get(path) or read_animated(path)
         animation = read[path].animation(clip.animation)
         first, last = read[path].vertices(clip.animation, [animation.start, animation.end])

@@ -22,7 +22,8 @@ from bench4d.clip import Clip
 from bench4d.errors import FormatError
 from bench4d.gltf import read_animated
 from bench4d.render import composite, render_mesh
-from benchmarks.menagerie.fetch import AssetMissing, Places
+from bench4d.weights import Locations
+from benchmarks.menagerie.fetch import AssetMissing
 from benchmarks.menagerie.moving import HALF
 from benchmarks.objaverse import fetch, lists, objects
 from benchmarks.objaverse.build import build, clip_meshes
@@ -65,7 +66,7 @@ def test_ids_are_found_in_every_form_of_list():
 
 
 def test_a_list_is_fetched_once_and_only_with_the_right_ids(tmp_path, server):
-    ids, where = tuple(sorted(IDS.values())), Places(None, tmp_path / "cache")
+    ids, where = tuple(sorted(IDS.values())), Locations(None, tmp_path / "cache")
     url = server({"/list": "\n".join(f"{id}-0-Walk" for id in reversed(ids)).encode()})
     listed = lists.IdList("a", "candidates", 8, lists.ids_sha256(ids), f"{url}/list", "somebody")
     for _ in range(2):
@@ -81,7 +82,7 @@ def test_a_list_is_fetched_once_and_only_with_the_right_ids(tmp_path, server):
     (tmp_path / "given/lists").mkdir(parents=True)
     (tmp_path / "given/lists/b.txt").write_text(" ".join(ids))
     gone = dataclasses.replace(listed, name="b", url="http://127.0.0.1:9/list")
-    assert lists.ids_of(gone, Places(tmp_path / "given", tmp_path / "none")) == ids
+    assert lists.ids_of(gone, Locations(tmp_path / "given", tmp_path / "none")) == ids
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_what_is_no_test_is_left_out(tmp_path, content, message):
 
 def test_a_mirror_is_verified_and_nothing_is_downloaded_beside_it(tmp_path, monkeypatch):
     given, id = mirror(tmp_path / "given"), IDS["tube-0"]
-    where = Places(given, tmp_path / "cache")
+    where = Locations(given, tmp_path / "cache")
     sha256 = objects.describe([id], where)[id].sha256
     monkeypatch.setattr(objects, "run_package", lambda *_: pytest.fail("the package was asked"))
     assert objects.find_object(id, sha256, where) == given / f"{id}.glb"
@@ -165,12 +166,12 @@ def test_a_mirror_is_verified_and_nothing_is_downloaded_beside_it(tmp_path, monk
 def test_annotations_are_strangers_words(tmp_path):
     row = annotation("x", "by-nc") | {"name": "a\x1b[31m\nb" + "c" * 300}
     (tmp_path / "annotations.json").write_text(json.dumps({"x": row, "y": annotation("y", "other")}))
-    found = objects.describe(["x", "y", "z"], Places(tmp_path, tmp_path))
+    found = objects.describe(["x", "y", "z"], Locations(tmp_path, tmp_path))
     assert list(found) == ["x", "y"] and (found["x"].licence, found["y"].licence) == ("CC-BY-NC-4.0", "other")
     assert found["x"].name.isprintable() and len(found["x"].name) == 200 and found["x"].author == "Ada"
     (tmp_path / "annotations.json").write_text(json.dumps({"x": {"license": "by"}}))
     with pytest.raises(FormatError, match="an annotation of Objaverse"):
-        objects.describe(["x"], Places(tmp_path, tmp_path))
+        objects.describe(["x"], Locations(tmp_path, tmp_path))
 
 
 # Clips
@@ -197,7 +198,7 @@ def test_the_frozen_protocol_has_shapegen4ds_settings_and_names_its_list(chosen)
 
 
 def test_a_clip_is_the_truth_from_the_input_camera(chosen, tmp_path):
-    benchmark, where = Benchmark.read(chosen / "out/protocol.yaml"), Places(chosen / "given", tmp_path / "cache")
+    benchmark, where = Benchmark.read(chosen / "out/protocol.yaml"), Locations(chosen / "given", tmp_path / "cache")
     id = benchmark.clips[0]
     for name in ("a", "b"):
         build(benchmark, id, where, tmp_path / name / "clip", tmp_path / name / "truth", threads=1)
@@ -229,7 +230,7 @@ def test_a_clip_shows_its_window(tmp_path):
 
 def test_a_protocol_of_another_list_is_refused(chosen, tmp_path):
     shutil.copytree(chosen / "out", tmp_path / "out")
-    benchmark, where = Benchmark.read(tmp_path / "out/protocol.yaml"), Places(chosen / "given", tmp_path / "cache")
+    benchmark, where = Benchmark.read(tmp_path / "out/protocol.yaml"), Locations(chosen / "given", tmp_path / "cache")
     with pytest.raises(FormatError, match="clip: expected an id of"):
         build(benchmark, "somebody", where, tmp_path / "clip", tmp_path / "truth", 1)
     rows = read_selection(tmp_path / "out")

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.menagerie.fetch import Places
+from bench4d.weights import Locations
 from benchmarks.objaverse.build import clip_meshes
 from benchmarks.objaverse.choose import ALLOWED, order
 from benchmarks.objaverse.choose import choose as take
@@ -60,7 +60,7 @@ def test_the_same_seed_freezes_the_same_bytes(tmp_path):
     looked_at = verdicts(tmp_path / "a")
     assert list(looked_at) == order(set(IDS.values()), 0)[: len(looked_at)]
     assert chosen == [id for id, verdict in looked_at.items() if verdict == "chosen"] and len(chosen) == 4
-    everything, where = {"all": tuple(IDS.values())}, Places(given, tmp_path / "cache")
+    everything, where = {"all": tuple(IDS.values())}, Locations(given, tmp_path / "cache")
     considered, rows = take(order(set(IDS.values()), 0), everything, where, ALLOWED, 99)
     assert {c.id: c.verdict for c in considered} == dict.fromkeys(IDS.values(), "chosen") | {
         IDS["tube-6"]: "licence",
