@@ -28,6 +28,7 @@ from .image_encoder import DinoV2, ImageEncoder, SmallImageEncoder, find_dino
 from .latent_encoder import SLatEncoder
 from .latent_flow import SLatFlow4DModel
 from .loading import LoadReport, load_strictly, read_tensors
+from .solvers import make_solver
 from .structure_flow import SparseStructureFlow4DModel
 from .structure_vae import SparseStructureDecoder, SparseStructureEncoder
 from .trellis import WarmStart, is_trellis, to_4d, warm_start_latent_flow
@@ -65,6 +66,7 @@ class SamplerSettings:
     cfg_strength: float = 5.0
     cfg_interval: tuple[float, float] = (0.5, 1.0)
     rescale_t: float = 3.0
+    solver: str = "euler"
 
     @staticmethod
     def from_json(data: Any, where: str) -> SamplerSettings:
@@ -81,6 +83,7 @@ class SamplerSettings:
                 raise
             expected = "name, args {sigma_min}, params {steps, cfg_strength, cfg_interval, rescale_t}"
             raise FormatError(where, expected, f"{type(error).__name__}: {error}") from None
+        make_solver(settings.solver, settings.sigma_min)
         if not (isinstance(settings.steps, int) and settings.steps >= 1 and settings.rescale_t > 0):
             raise FormatError(where, "at least one step and rescale_t > 0", f"{settings}")
         return settings
@@ -88,6 +91,8 @@ class SamplerSettings:
     def to_json(self) -> dict[str, Any]:
         params: dict[str, Any] = {"steps": self.steps, "cfg_strength": self.cfg_strength, "rescale_t": self.rescale_t}
         params["cfg_interval"] = list(self.cfg_interval)
+        if self.solver != "euler":  # which the released layout does not know
+            params["solver"] = self.solver
         return {"name": self.name, "args": {"sigma_min": self.sigma_min}, "params": params}
 
 

@@ -26,6 +26,7 @@ from .gaussians import GaussianFrame
 from .image_encoder import encode
 from .latent_flow import SLatFlow4DModel
 from .preprocess import check_frames, preprocess
+from .solvers import SolverName
 from .sparse import SparseTensor
 from .sparse.conv import Method
 from .speed import Kernels, chosen, fastest_attention, use_kernels
@@ -122,9 +123,11 @@ class SS4DPipeline:
         checkpoint, ours = load_checkpoint(source, revision, **options), choose_device(device)
         return cls(checkpoint, ours, progress, kernels=kernels, second=second, low_memory=low_memory)
 
-    def sample_with(self, steps: int | None = None, guidance: float | None = None) -> None:
-        """Other numbers of steps and another strength of guidance for both samplers; None keeps the checkpoint's."""
-        changes = {"steps": steps, "cfg_strength": guidance}
+    def sample_with(
+        self, steps: int | None = None, guidance: float | None = None, solver: SolverName | None = None
+    ) -> None:
+        """Another number of steps, strength of guidance or solver for both samplers; None keeps the checkpoint's."""
+        changes = {"steps": steps, "cfg_strength": guidance, "solver": solver}
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         stages = (self.checkpoint.structure_sampler, self.checkpoint.latent_sampler)
         first, second = (replace(settings, **given) for settings in stages)
@@ -230,7 +233,7 @@ def integrate(
         keep: hold the condition's keys and values of all blocks in memory, instead of working them out in each step.
     """
     options: dict[str, Any] = {"steps": settings.steps, "rescale_t": settings.rescale_t, "num_frames": num_frames}
-    options["progress"] = title
+    options |= {"progress": title, "solver": settings.solver}
     model: Any = network
     with torch.no_grad():
         seen, nothing = model.conditions(cond, keep), model.nothing()

@@ -1,7 +1,7 @@
 """Flow samplers: Euler steps from noise (t = 1) to data (t = 0), for dense and for sparse tensors.
 
 Convention: x_t = (1 - t) x_0 + (sigma + (1 - sigma) t) noise, and a network predicts v = (1 - sigma) noise - x_0.
-A step is x <- x - (t_i - t_{i+1}) v.
+A step is x <- x - (t_i - t_{i+1}) v, or another of `solvers.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench4d.errors import FormatError
+
+from .solvers import make_solver
 
 
 class HasFeatures(Protocol):
@@ -79,6 +81,7 @@ class FlowEulerSampler:
         *,
         steps: int = 50,
         rescale_t: float = 1.0,
+        solver: str = "euler",
         trajectory: bool = False,
         progress: str = "",
         **model_args: Any,
@@ -89,8 +92,9 @@ class FlowEulerSampler:
             model: the network, called as model(x, t [F], cond, **model_args).
             noise: the state at t = 1: a dense tensor with F slots in front, or a sparse one.
             cond: conditions of the F slots; a single one is repeated. Or a prepared one, see `Prepared`.
-            steps: number of Euler steps.
+            steps: how many; each evaluates one velocity.
             rescale_t: above 1, more of the steps are taken near the noise.
+            solver: the rule of a step, see `solvers.py`.
             trajectory: keep the states and the estimates of x_0 of all steps.
             progress: title of a progress bar; none by default.
             model_args: passed on to the model.
@@ -99,7 +103,8 @@ class FlowEulerSampler:
         def velocity(x: State, t: float) -> State:
             return _velocities(model, x, t, [cond], model_args)[0]
 
-        return _euler(velocity, noise, times(steps, rescale_t), self.sigma_min, trajectory, progress)
+        run = Run(times(steps, rescale_t), self.sigma_min, solver, trajectory, progress)
+        return _integrate(velocity, noise, run)
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,7 @@ class FlowEulerGuidanceIntervalSampler:
         rescale_t: float = 1.0,
         cfg_strength: float = 3.0,
         cfg_interval: Sequence[float] = (0.0, 1.0),
+        solver: str = "euler",
         trajectory: bool = False,
         progress: str = "",
         **model_args: Any,
@@ -156,7 +162,19 @@ class FlowEulerGuidanceIntervalSampler:
             v_cond, v_uncond = _velocities(model, x, t, [cond, neg_cond], model_args)
             return _like(x, (1 + cfg_strength) * _values(v_cond) - cfg_strength * _values(v_uncond))
 
-        return _euler(velocity, noise, times(steps, rescale_t), self.sigma_min, trajectory, progress)
+        run = Run(times(steps, rescale_t), self.sigma_min, solver, trajectory, progress)
+        return _integrate(velocity, noise, run, lambda t: low <= t <= high)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The times of a run and what is kept of it; see FlowEulerSampler.sample."""
+
+    times: list[float]
+    sigma: float
+    solver: str
+    trajectory: bool
+    progress: str
 
 
 def times(steps: int, rescale_t: float) -> list[float]:
@@ -172,17 +190,20 @@ def times(steps: int, rescale_t: float) -> list[float]:
 
 
 @torch.no_grad()
-def _euler(
-    velocity: Velocity[State], noise: State, ts: list[float], sigma: float, trajectory: bool, progress: str
+def _integrate(
+    velocity: Velocity[State], noise: State, run: Run, regime: Callable[[float], Any] = lambda t: None
 ) -> Samples[State]:
-    result = Samples(noise)
-    pairs = list(pairwise(ts))
-    for t, t_next in tqdm(pairs, desc=progress, disable=not progress):
+    """`regime` names the piece of the velocity field that holds at a time: between two of them it jumps."""
+    result, solver, sigma = Samples(noise), make_solver(run.solver, run.sigma), run.sigma
+    pairs = list(pairwise(run.times))
+    for k, (t, t_next) in enumerate(tqdm(pairs, desc=run.progress, disable=not run.progress)):
+        if k and regime(t) != regime(pairs[k - 1][0]):
+            solver.forget()
         x, v = _values(result.x), _values(velocity(result.x, t))
-        if trajectory:
+        if run.trajectory:
             result.x_0.append(_like(noise, (1 - sigma) * x - (sigma + (1 - sigma) * t) * v))
-        result.x = _like(noise, x - (t - t_next) * v)
-        if trajectory:
+        result.x = _like(noise, solver.step(x, v, t, t_next))
+        if run.trajectory:
             result.x_t.append(result.x)
     return result
 
