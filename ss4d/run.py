@@ -38,7 +38,7 @@ def main() -> None:
         image_encoder=ROOT / encoder if encoder else None,
         float32=parameters["float32"],
     )
-    pipeline.sample_with(parameters["steps"], parameters["guidance"])
+    pipeline.sample_with(parameters["steps"], parameters["guidance"], parameters["solver"])
     say(pipeline.checkpoint.report())
     for entry in job["clips"]:
         say(entry["id"])

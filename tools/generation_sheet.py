@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,6 +28,7 @@ from benchmarks.synth4d.generator import make_object
 from ss4d.data.sources import synth_ids
 from ss4d.pipeline import SS4DPipeline, pictures
 from ss4d.run import declared_camera
+from ss4d.solvers import SolverName
 
 ROOT = Path(__file__).resolve().parents[1]
 WHITE = (1.0, 1.0, 1.0)
@@ -42,9 +44,10 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, help="of both samplers (default: the checkpoint's)")
     parser.add_argument("--guidance", type=float, help="of both samplers (default: the checkpoint's)")
+    parser.add_argument("--solver", choices=get_args(SolverName), help="of both samplers (default: the checkpoint's)")
     options = parser.parse_args()
     pipeline = SS4DPipeline.from_pretrained(options.checkpoint, device=options.device)
-    pipeline.sample_with(options.steps, options.guidance)
+    pipeline.sample_with(options.steps, options.guidance, options.solver)
     cameras = find_benchmark("synth4d", ROOT).cameras
     rows, figures = [], []
     for name in synth_ids("val", options.clips):
