@@ -76,7 +76,7 @@ def attend_packed(
         return adapters.attend_packed(kernel, q, k, v, q_sizes.tolist(), k_sizes.tolist())
     pairs = list(zip(q_sizes.tolist(), k_sizes.tolist(), strict=True))
     runs = [(size, len(list(members))) for size, members in groupby(pairs)]
-    if len(runs) <= RUNS:  # equally long neighbours are a batch as they stand
+    if len(runs) == 1 or (len(runs) <= RUNS and kernel != "varlen"):  # equally long neighbours are a batch as they stand
         q_runs, k_runs = ([count * size[i] for size, count in runs] for i in range(2))
         batches = zip(runs, q.split(q_runs), k.split(k_runs), v.split(k_runs), strict=True)
         found = [
