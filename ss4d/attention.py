@@ -43,6 +43,7 @@ def attend(
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
+@torch.compiler.disable  # lengths are numbers of the host, and other ones at every step
 def attend_packed(
     q: Float[Tensor, "N H D"],
     k: Float[Tensor, "M H D"],
@@ -76,7 +77,8 @@ def attend_packed(
         return adapters.attend_packed(kernel, q, k, v, q_sizes.tolist(), k_sizes.tolist())
     pairs = list(zip(q_sizes.tolist(), k_sizes.tolist(), strict=True))
     runs = [(size, len(list(members))) for size, members in groupby(pairs)]
-    if len(runs) == 1 or (len(runs) <= RUNS and kernel != "varlen"):  # equally long neighbours are a batch as they stand
+    # Equally long neighbours are a batch as they stand. With "varlen" only if it is one: SDPA plans every new shape.
+    if len(runs) <= (1 if kernel == "varlen" else RUNS):
         q_runs, k_runs = ([count * size[i] for size, count in runs] for i in range(2))
         batches = zip(runs, q.split(q_runs), k.split(k_runs), v.split(k_runs), strict=True)
         found = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from bench4d.errors import FormatError
@@ -12,6 +13,8 @@ from bench4d.errors import FormatError
 from .build import Job, build
 from .config import DataConfig
 from .sources import asset_ids, synth_ids
+
+LATENTS = ("structure_latents", "latents")  # as `encode.LATENTS`; that module needs torch
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("--split", choices=("train", "val"), default="train")
     make.add_argument("--assets", type=Path, help="a folder of folders, each an asset or one mesh file a frame")
     make.add_argument("--workers", type=int, default=1, help="processes")
+    make.add_argument("--no-views", action="store_true", help="no pictures but the condition's, as flows need it")
     make.add_argument("--render", choices=("cpu", "cuda"), default="cpu")
     make.add_argument("--encoder", help='DINOv2\'s weights, for features of kind "dinov2"')
     make.add_argument("--device", default="cpu", help="of that encoder")
@@ -41,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     latents.add_argument("--out", type=Path, required=True)
     latents.add_argument("--device", default="cpu")
     latents.add_argument("--frames", type=int, help="that the latent encoder sees together; all of a clip by default")
+    latents.add_argument("--parts", nargs="+", choices=LATENTS, default=LATENTS, help="which latents (default: both)")
     latents.add_argument("--views", action="store_true", help="keep the views, which validation needs")
     return whole
 
@@ -58,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     if options.command == "build":
         config = DataConfig.read(options.config)
+        if options.no_views:
+            config = replace(config, views=replace(config.views, count=0))
         if options.assets is None:
             clips = synth_ids(options.split, options.clips, options.first_seed)
         else:
@@ -76,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         from .encode import encode
 
-        settings = (options.device, options.frames, options.views)
+        settings = (options.device, options.frames, options.views, options.parts)
         show(encode(options.data, options.checkpoint, options.out, *settings)["normalisation"])
 
 

@@ -108,7 +108,9 @@ def _make_all(job: Job, shards: dict[str, Sequence[str]], workers: int) -> dict[
                 records[name] = make_shard(job, name, clips)
                 progress.update(len(clips))
             return records
-        with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        context = get_context("spawn")
+        start = (_take_gpu, (context.Value("i", 0),)) if job.renderer == "cuda" else (None, ())
+        with _one_thread_each(), ProcessPoolExecutor(workers, context, *start) as pool:
             running = {pool.submit(make_shard, job, name, clips): name for name, clips in shards.items()}
             try:
                 for done in as_completed(running):
@@ -119,6 +121,15 @@ def _make_all(job: Job, shards: dict[str, Sequence[str]], workers: int) -> dict[
                 pool.shutdown(wait=False, cancel_futures=True)  # what is finished stays and is found next time
                 raise
     return records
+
+
+def _take_gpu(taken: Any) -> None:
+    """Of a process that draws on a GPU: they take turns."""
+    import torch  # late: workers that draw on the CPU do without
+
+    with taken.get_lock():
+        torch.cuda.set_device(taken.value % torch.cuda.device_count())
+        taken.value += 1
 
 
 @contextmanager

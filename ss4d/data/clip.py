@@ -60,8 +60,8 @@ def make_clip(source: Source, config: DataConfig, tools: Tools) -> tuple[Arrays,
         "frame_starts": np.cumsum([0, *(len(surface.voxels) for surface in surfaces)], dtype=np.int64),
         "features": np.concatenate(features),
         "views": views,
-        "view_camera_to_world": np.stack([rig.camera_to_world for rig in cameras]).astype(np.float32),
-        "view_intrinsics": np.stack([rig.intrinsics for rig in cameras]).astype(np.float32),
+        "view_camera_to_world": _stacked([rig.camera_to_world if rig else None for rig in cameras], 4),
+        "view_intrinsics": _stacked([rig.intrinsics if rig else None for rig in cameras], 3),
         "condition": condition,
         "condition_camera_to_world": condition_rig[0].astype(np.float32)[None],
         "condition_intrinsics": condition_rig[1].astype(np.float32)[None],
@@ -72,16 +72,23 @@ def make_clip(source: Source, config: DataConfig, tools: Tools) -> tuple[Arrays,
 
 def make_views(
     clip: str, meshes: Sequence[Mesh], config: DataConfig, tools: Tools
-) -> tuple[list[Cameras], UInt8[np.ndarray, "F V S S 4"]]:
-    """Pictures by random cameras, others in each frame."""
+) -> tuple[list[Cameras | None], UInt8[np.ndarray, "F V S S 4"]]:
+    """Pictures by random cameras, others in each frame; without any if the configuration has none."""
     settings = config.views
     rng = generator_of(config.seed, clip, "views")
     views = np.empty((len(meshes), settings.count, settings.size, settings.size, 4), np.uint8)
-    cameras = []
+    if not settings.count:
+        return [None] * len(meshes), views
+    cameras: list[Cameras | None] = []
     for mesh, view in zip(meshes, views, strict=True):
-        cameras.append(view_cameras(settings, rng))
-        view[:] = to_uint8(tools.render(mesh, cameras[-1], settings.supersample))
+        cameras.append(rig := view_cameras(settings, rng))
+        view[:] = to_uint8(tools.render(mesh, rig, settings.supersample))
     return cameras, views
+
+
+def _stacked(matrices: Sequence[np.ndarray | None], side: int) -> Float32[np.ndarray, "F V s s"]:
+    given = [np.empty((0, side, side)) if matrix is None else matrix for matrix in matrices]
+    return np.stack(given).astype(np.float32)
 
 
 def to_uint8(rgba: Float32[np.ndarray, "... 4"]) -> UInt8[np.ndarray, "... 4"]:
@@ -96,7 +103,7 @@ def make_features(
     k: int,
     mesh: Mesh,
     surface: SurfaceVoxels,
-    pictures: tuple[UInt8[np.ndarray, "V S S 4"], Cameras],
+    pictures: tuple[UInt8[np.ndarray, "V S S 4"], Cameras | None],
     config: DataConfig,
     tools: Tools,
 ) -> Float16[np.ndarray, "N K"]:

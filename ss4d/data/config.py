@@ -16,7 +16,7 @@ from bench4d.errors import FormatError
 from bench4d.files import read_json
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-SURFACE_CHANNELS = 16  # of `features.surface_features`
+SURFACE_CHANNELS, PATCH_CHANNELS = 9, 7  # of `features.surface_features`
 
 Section = TypeVar("Section")
 Range = tuple[float, float]
@@ -28,8 +28,10 @@ class FeatureConfig:
     """What each voxel knows of its surface.
 
     Attributes:
-        kind: "surface" (colour, normal, offset, patches: 16 numbers) or "dinov2" (patch tokens averaged over views).
-        patch: "surface": side in pixels of the square looked at around a voxel in each view; odd.
+        kind: "surface" (colour, normal, offset: 9 numbers, and 7 of patches) or "dinov2" (patch tokens averaged over
+            views).
+        patch: "surface": side in pixels of the square looked at around a voxel in each view, odd; 0: no patches, and
+            features that depend on the surface alone.
         views: "dinov2": pictures a frame that are rendered for the features alone and not kept.
         view_size: "dinov2": side of those pictures in pixels.
         channels: "dinov2": width of the encoder's tokens.
@@ -44,8 +46,8 @@ class FeatureConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("surface", "dinov2"):
             raise FormatError("data.features.kind", '"surface" or "dinov2"', repr(self.kind))
-        if self.kind == "surface" and not (self.patch > 0 and self.patch % 2 == 1):
-            raise FormatError("data.features.patch", "an odd number of pixels", f"{self.patch}")
+        if self.kind == "surface" and not (self.patch == 0 or (self.patch > 0 and self.patch % 2 == 1)):
+            raise FormatError("data.features.patch", "an odd number of pixels, or 0 for none", f"{self.patch}")
         if self.kind == "dinov2" and min(self.views, self.view_size, self.channels) < 1:
             found = f"{self.views} views of {self.view_size} pixels, {self.channels} channels"
             raise FormatError("data.features", "views, view_size and channels for dinov2", found)
@@ -53,7 +55,7 @@ class FeatureConfig:
     @property
     def width(self) -> int:
         """Channels of the stored features."""
-        return SURFACE_CHANNELS if self.kind == "surface" else self.channels
+        return SURFACE_CHANNELS + bool(self.patch) * PATCH_CHANNELS if self.kind == "surface" else self.channels
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class ViewConfig:
     """Pictures that supervise the decoder: random cameras, others in each frame.
 
     Attributes:
-        count: cameras a frame.
+        count: cameras a frame; 0 for a data set that no decoder is trained on.
         size: side of a picture in pixels.
         radius: distance of the cameras from the origin.
         fov: field of view in degrees.
@@ -75,8 +77,8 @@ class ViewConfig:
     supersample: int
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.size < 1 or self.radius <= 0.87 or not 0 < self.fov < 180:
-            raise FormatError("data.views", "at least one view of at least one pixel, from outside the cube", f"{self}")
+        if self.count < 0 or self.size < 1 or self.radius <= 0.87 or not 0 < self.fov < 180:
+            raise FormatError("data.views", "views of at least one pixel, from outside the cube", f"{self}")
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ class DataConfig:
         if not (positive and self.resolution <= 256 and min(self.frames, self.clips_per_shard, self.resolution) >= 1):
             found = f"frames {self.frames}, fps {self.fps}, resolution {self.resolution}"
             raise FormatError("data", "positive numbers, and a resolution of at most 256", found)
+        if self.features.patch and not self.views.count:
+            raise FormatError("data.views.count", "views, which features with patches look at", "0")
         if len(self.yaw) != 2 or not self.yaw[0] <= self.yaw[1]:
             raise FormatError("data.yaw", "[low, high] in degrees", f"{self.yaw}")
 

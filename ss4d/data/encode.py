@@ -6,12 +6,12 @@ standard deviation of the structured latents, per channel over all voxels.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float16
+from jaxtyping import Float16, Float64
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -26,51 +26,74 @@ from ..structure_vae import SparseStructureEncoder
 from .store import PARTS, STRUCTURE, VERSION, Store, check_files, open_shards, read_index
 
 KEPT = (*STRUCTURE, *PARTS["condition"])  # of the data set that is encoded
+LATENTS = ("structure_latents", "latents")
 CHUNK = 32  # frames of dense grids at a time
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def encode(
-    data: Path, checkpoint: Path, out: Path, device: str = "cpu", n_frames: int | None = None, views: bool = False
+    data: Path,
+    checkpoint: Path,
+    out: Path,
+    device: str = "cpu",
+    n_frames: int | None = None,
+    views: bool = False,
+    parts: Sequence[str] = LATENTS,
 ) -> dict[str, Any]:
     """Write the encoded data set and return its index. Raises FormatError.
 
     Args:
-        checkpoint: a folder that holds a SparseStructureEncoder and an SLatEncoder as `<name>.json` ({"name", "args"})
-            and `<name>.safetensors`, as `ss4d.checkpoint` writes networks.
+        checkpoint: a folder that holds a SparseStructureEncoder and an SLatEncoder (those that `parts` need) as
+            `<name>.json` ({"name", "args"}) and `<name>.safetensors`, as `ss4d.checkpoint` writes networks.
         n_frames: frames that the latent encoder sees together; all of a clip by default.
         views: keep the views too, which only validation needs.
+        parts: which latents: stage 1 is trained on the first kind, stage 2 on the second. Without the second kind the
+            index has no normalisation.
     """
     kept = (*KEPT, *PARTS["views"]) if views else KEPT
-    structure, structure_file = find_network(checkpoint, SparseStructureEncoder, device)
-    latent, latent_file = find_network(checkpoint, SLatEncoder, device)
+    kinds: dict[str, type[Any]] = {"structure_latents": SparseStructureEncoder, "latents": SLatEncoder}
+    networks: dict[str, tuple[Any, Path]] = {
+        part: find_network(checkpoint, kinds[part], device) for part in LATENTS if part in parts
+    }
     index = read_index(data)
     check_files(data, index["shards"])
     shards, sums = [], torch.zeros(3, 0, dtype=torch.float64)
     for shard in index["shards"]:
-        store = open_shards(data, index, [shard], [*kept, "features"], device)
+        store = open_shards(data, index, [shard], [*kept, *["features"] * ("latents" in networks)], device)
         tensors = {name: store.tensors[name].cpu() for name in kept}
-        tensors["structure_latents"] = structure_latents(structure, store).cpu()
-        tensors["latents"] = structured_latents(latent, store, n_frames).cpu()
+        for part, (network, _) in networks.items():
+            found = (
+                structure_latents(network, store)
+                if part == LATENTS[0]
+                else structured_latents(network, store, n_frames)
+            )
+            tensors[part] = found.cpu()
         with atomic(out / shard["file"]) as temporary:
             save_file(tensors, temporary)
             shards.append({"file": shard["file"], "sha256": sha256_file(temporary), "clips": shard["clips"]})
-        x = tensors["latents"].double()
-        part = torch.stack([torch.full_like(x[0], len(x)), x.sum(0), x.square().sum(0)])
-        sums = part if not sums.shape[1] else sums + part
+        if "latents" in networks:
+            x = tensors["latents"].double()
+            moments = torch.stack([torch.full_like(x[0], len(x)), x.sum(0), x.square().sum(0)])
+            sums = moments if not sums.shape[1] else sums + moments
+    normalisation = _normalisation(sums, networks["latents"][1]) if "latents" in networks else None
+    made_from: dict[str, Any] = {"data_sha256": sha256_file(data / "index.json"), "data": index["made_from"]}
+    made_from |= {"checkpoint": {path.name: sha256_file(path) for _, path in networks.values()}}
+    made_from |= {"n_frames": n_frames}
+    encoded = {key: index[key] for key in ("config", "config_sha256", "splits")} | {"version": VERSION}
+    encoded |= {"tensors": [*kept, *networks], "shards": shards, "made_from": made_from}
+    encoded |= {"normalisation": normalisation}
+    write_json(out / "index.json", encoded)
+    return encoded
+
+
+def _normalisation(sums: Float64[Tensor, "3 L"], weights: Path) -> dict[str, list[float]]:
+    """Mean and deviation of each channel from counts, sums and sums of squares."""
     mean = sums[1] / sums[0]
     std = (sums[2] / sums[0] - mean.square()).clamp_min(0).sqrt()
     if float(std.min()) == 0:
-        raise FormatError(latent_file, "latents that vary in every channel", f"deviations {std.tolist()}", "Trained?")
-    made_from: dict[str, Any] = {"data_sha256": sha256_file(data / "index.json"), "data": index["made_from"]}
-    made_from |= {"checkpoint": {path.name: sha256_file(path) for path in (structure_file, latent_file)}}
-    made_from |= {"n_frames": n_frames}
-    encoded = {key: index[key] for key in ("config", "config_sha256", "splits")} | {"version": VERSION}
-    encoded |= {"tensors": [*kept, "structure_latents", "latents"], "shards": shards, "made_from": made_from}
-    encoded |= {"normalisation": {"mean": mean.tolist(), "std": std.tolist()}}
-    write_json(out / "index.json", encoded)
-    return encoded
+        raise FormatError(weights, "latents that vary in every channel", f"deviations {std.tolist()}", "Trained?")
+    return {"mean": mean.tolist(), "std": std.tolist()}
 
 
 def find_network(folder: Path, kind: type[Network], device: str) -> tuple[Network, Path]:

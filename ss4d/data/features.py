@@ -1,4 +1,4 @@
-"""What each voxel knows of its surface: 16 numbers. (The full size has DINOv2's tokens instead: token_features.py.)
+"""What each voxel knows of its surface: 16 numbers, or the first 9. (DINOv2's tokens: token_features.py.)
 
 Channels, all about [-1, 1]:
 
@@ -8,6 +8,9 @@ Channels, all about [-1, 1]:
     9-11   colour around the voxel in the stored views that see it, 2 c - 1; 0 where none does
     12-14  twice the standard deviation of that colour; 0 where no view sees it
     15     share of the stored views that see the voxel
+
+The first nine depend on the surface alone. The others depend on which few views there are, which no generator can
+know: latents made from them are harder to predict, and a data set of many views should have them only.
 
 A view sees a voxel unless another voxel covers the projected centre from nearer by more than 1.5 sides; a voxel covers
 the upright square that its cube's face would be at its depth. Around a voxel means the square of `patch` pixels around
@@ -28,14 +31,17 @@ BEHIND = 1.5  # sides by which a voxel may lie behind what covers it and still b
 
 
 def surface_features(
-    surface: SurfaceVoxels, resolution: int, views: UInt8[np.ndarray, "V S S 4"], cameras: Cameras, patch: int
-) -> Float16[np.ndarray, "N 16"]:
-    """The table above. `views` are premultiplied pictures of this frame by `cameras`."""
+    surface: SurfaceVoxels, resolution: int, views: UInt8[np.ndarray, "V S S 4"], cameras: Cameras | None, patch: int
+) -> Float16[np.ndarray, "N K"]:
+    """The table above. `views` are premultiplied pictures of this frame by `cameras`; none for no patches."""
+    columns = [2 * surface.color - 1, surface.normal, surface.offset]
+    if not patch:
+        return np.concatenate(columns, axis=1, dtype=np.float32).astype(np.float16)
+    assert cameras is not None
     points = project(surface.centers(resolution), cameras)
     sides = cameras.intrinsics[:, 0, 0] / resolution  # of a voxel in pixels, times depth
     patches = look(points, sides, 1.0 / resolution, views, patch)
-    columns = [2 * surface.color - 1, surface.normal, surface.offset, patches]
-    return np.concatenate(columns, axis=1, dtype=np.float32).astype(np.float16)
+    return np.concatenate([*columns, patches], axis=1, dtype=np.float32).astype(np.float16)
 
 
 def project(centers: Float64[np.ndarray, "N 3"], cameras: Cameras) -> Float64[np.ndarray, "V N 3"]:

@@ -199,6 +199,7 @@ class Store:
         """`views` and their cameras of these frames."""
         named = zip(("views", "camera_to_world", "intrinsics"), PARTS["views"], strict=True)
         held = {name: self.tensors[tensor] for name, tensor in named if tensor in self.tensors}
+        held = {name: tensor for name, tensor in held.items() if tensor.shape[1]}
         if all_views or not held:
             return {name: tensor[frames] for name, tensor in held.items()}
         which = _draw(held["views"].shape[1], len(frames), generator).to(self.device, non_blocking=True)

@@ -20,7 +20,7 @@ from .assemble import assemble
 from .config import read_training
 from .evaluate import GATES, evaluate
 from .evaluate_flow import evaluate_flow
-from .export import export, read_networks, slim
+from .export import begin_with, export, read_networks, slim
 from .latent_flow import LatentFlow
 from .latent_vae import LatentVAE
 from .lpips import Perceptual, find_weights
@@ -39,6 +39,7 @@ EVALUATE = (
     """Measure networks and write sheets to look at: autoencoders as they were exported, flows as they are in a run."""
 )
 FLOWS = ("structure_flow", "latent_flow")
+INIT = "folder of exported networks to begin with, as fine-tuning does, instead of random weights"
 CHECKPOINT = "folder of exported networks that a flow builds upon (image encoder) or is validated with (decoders)"
 TASKS: dict[str, Any] = {"structure_vae": StructureVAE, "latent_vae": LatentVAE}
 TASKS |= {"structure_flow": StructureFlow, "latent_flow": LatentFlow}
@@ -62,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("--val", type=Path, metavar="DIR", help="data set to validate on")
         command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
         command.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT)
+        command.add_argument("--init", type=Path, metavar="DIR", help=INIT)
         command.add_argument("--steps", type=int, help="train.steps, if not the configuration's")
         command.add_argument("--minutes", type=float, help="stop after about so long, with a checkpoint")
         command.add_argument("--until", type=int, metavar="STEP", help="stop there with a checkpoint; to be resumed")
@@ -69,6 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("--accumulate", type=int, default=1, help="parts of a process's batch, to save memory")
         command.add_argument("--data-device", help="where the data set is kept (default: with the networks)")
         command.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files too")
+        help = "let TorchInductor fuse the blocks on dense tokens"
+        command.add_argument("--compile", action="store_true", help=help)
         help = "a value of the section: train.lr=1e-3, loss.lpips=0; may be repeated"
         command.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=help)
         _add_backend(command)
@@ -127,7 +131,7 @@ def _backend(options: argparse.Namespace, rank: int = 0) -> Backend:
 def _train(options: argparse.Namespace) -> None:
     # torchrun tells its processes about each other by these variables; without it there is one process.
     world = World(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
-    backend = _backend(options, int(os.environ.get("LOCAL_RANK", 0)))
+    backend = replace(_backend(options, int(os.environ.get("LOCAL_RANK", 0))), compile=options.compile)
     changes = list(options.set) + ([f"train.steps={options.steps}"] if options.steps else [])
     section = read_training(options.config, options.command, changes)
     place = torch.device(options.data_device) if options.data_device else backend.device
@@ -146,7 +150,8 @@ def _train(options: argparse.Namespace) -> None:
         task = StructureFlow(section, backend, store, options.checkpoint)
     else:
         task = LatentFlow(section, backend, store, options.checkpoint)
-    run = Options(options.accumulate, options.minutes, options.until, options.resume, options.tensorboard)
+    init = begin_with(task.networks, section, options.init) if options.init else {}
+    run = Options(options.accumulate, options.minutes, options.until, options.resume, options.tensorboard, init)
     if world.size > 1:
         dist.init_process_group("nccl" if backend.device.type == "cuda" else "gloo")
     try:

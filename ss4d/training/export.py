@@ -16,7 +16,7 @@ from bench4d.files import atomic, read_json, sha256_file, write_json
 from ..checkpoint import NETWORKS, Model, save_model
 from ..loading import load_strictly, read_tensors
 from . import state
-from .config import CLASSES, SECTIONS, with_half
+from .config import CLASSES, SECTIONS, Section, with_half
 
 Precision = Literal["float32", "half", "stored-half"]
 
@@ -87,3 +87,19 @@ def read_network(folder: Path, name: str, device: torch.device) -> tuple[nn.Modu
     network = NETWORKS[CLASSES[name]].from_args(data["args"])  # type: ignore[attr-defined]
     load_strictly(network, read_tensors(file), file)
     return network.eval().requires_grad_(False).to(device), sha256_file(file)
+
+
+def begin_with(networks: nn.ModuleDict, section: Section, folder: Path) -> dict[str, str]:
+    """Give a section's networks the weights that `folder` has of them; what it lacks stays as it is.
+
+    Returns the sha256 of each file that was taken. Raises FormatError if there is none, or one of another shape.
+    """
+    names = [name for name in SECTIONS[section.name] if (folder / f"{name}.json").is_file()]
+    if not names:
+        wanted = " or ".join(f"{name}.json" for name in SECTIONS[section.name])
+        raise FormatError(folder, f"an exported network of {section.name}: {wanted}", "none of them")
+    hashes = {}
+    for name in names:
+        network, hashes[name] = read_network(folder, name, torch.device("cpu"))
+        load_strictly(networks[name], network.state_dict(), folder / f"{name}.safetensors")
+    return hashes

@@ -19,7 +19,9 @@ from bench4d.errors import FormatError
 from ..attention import Kernel
 from ..checkpoint import NETWORKS
 from ..data.store import Batch, Store
+from ..image_encoder import SmallBlock
 from ..sparse.conv import Method
+from ..structure_flow import Block
 from .config import CLASSES, Section, with_half
 
 Precision = Literal["float32", "bfloat16"]
@@ -36,6 +38,7 @@ class Backend:
         attention: kernel of packed attention, see `ss4d.attention`.
         convolution: of sparse tensors, see `ss4d.sparse.conv`.
         rasteriser: "torch" is slow and runs anywhere; "cuda" needs gsplat.
+        compile: let TorchInductor fuse the blocks of stage 1 and of the small image encoder, see `compile_blocks`.
     """
 
     device: torch.device
@@ -43,6 +46,7 @@ class Backend:
     attention: Kernel
     convolution: Method
     rasteriser: Rasteriser
+    compile: bool = False
 
     @staticmethod
     def of(device: str) -> Backend:
@@ -121,6 +125,17 @@ def build_networks(section: Section) -> nn.ModuleDict:
             kind = NETWORKS[CLASSES[name]]
             networks[name] = kind.from_args(with_half(name, args, False))  # type: ignore[attr-defined]
     return networks
+
+
+def compile_blocks(networks: nn.Module) -> None:
+    """Compile each transformer block on dense tokens, on its first use with new shapes. Results differ by rounding.
+
+    Blocks of one kind share what was compiled. Those on sparse tokens stay as they are: their shapes always change.
+    """
+    torch._dynamo.config.cache_size_limit = 64  # phases of the curriculum x moved and unmoved windows
+    for layer in networks.modules():
+        if isinstance(layer, Block | SmallBlock):
+            layer.compile(dynamic=False)
 
 
 def check_store(section: Section, store: Store, features: int | None = None) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from .optim import GradientClip, ema_decay, learning_rate, update_ema
 from .order import mix, rows
 from .prefetch import Prefetch
 from .runlog import Meter, RunLog, matmul_rate, peak_memory
-from .task import Backend, Draws, Task, moved
+from .task import Backend, Draws, Task, compile_blocks, moved
 
 VIEWS = 3  # purpose of the random numbers that choose views, see order.mix
 
@@ -52,6 +53,7 @@ class Options:
         until: stop when so many steps are done, with a checkpoint; what is drawn and the rate depend on train.steps.
         resume: go on from the last checkpoint of the run instead of starting one.
         tensorboard: write its files too.
+        init: sha256 of the files of weights that networks have begun with; part of what the run is.
     """
 
     accumulate: int = 1
@@ -59,6 +61,7 @@ class Options:
     until: int | None = None
     resume: bool = False
     tensorboard: bool = False
+    init: Mapping[str, str] = field(default_factory=dict)
 
 
 class Forward(nn.Module):
@@ -85,6 +88,8 @@ class Training:
         task.check(store)
         self.networks = task.networks
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
+        if backend.compile:
+            compile_blocks(self.networks)
         self.forward = self._forward()
         self.frozen = False
         self.parameters = list(self.networks.parameters())
@@ -137,7 +142,7 @@ class Training:
 
     def flops(self, number: int, inputs: list[tuple[Any, list[int]]]) -> int:
         """Of one step's products in this process. Changes nothing: counted steps round differently."""
-        with FlopCounterMode(display=False) as counter:
+        with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
             self.gradients(number, inputs)
         self.optimiser.zero_grad(set_to_none=True)
         return counter.get_total_flops()
@@ -173,6 +178,7 @@ def train(
     training = Training(task, store, backend, world, options.accumulate)
     settings = training.settings
     identity = task.section.to_json() | {"data": {"config": store.config.sha256, "clips": len(store)}}
+    identity |= {"init": dict(options.init)} if options.init else {}
     saved = (training.networks, training.average, training.optimiser, training.clip)
     first = 0
     if options.resume:

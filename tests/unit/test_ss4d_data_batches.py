@@ -293,6 +293,22 @@ def test_frames_may_be_encoded_in_groups(folder: Path, checkpoint: Path, tmp_pat
     assert "views" not in other.tensors and torch.equal(one.tensors["views"], Store.read(folder).tensors["views"])
 
 
+def test_each_stage_may_have_its_latents_alone(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    both = encode(folder, checkpoint, tmp_path / "both")
+    for part, network in (("structure_latents", "first"), ("latents", "second")):
+        alone = tmp_path / part  # with the one network that it needs
+        alone.mkdir()
+        for path in checkpoint.glob(f"{network}.*"):
+            (alone / path.name).write_bytes(path.read_bytes())
+        ask = ["--data", folder, "--checkpoint", alone, "--out", alone / "data", "--parts", part]
+        assert main(["encode", *map(str, ask)]) == 0
+        found, whole = Store.read(alone / "data"), Store.read(tmp_path / "both")
+        assert torch.equal(found.tensors[part], whole.tensors[part])
+        assert len({"structure_latents", "latents"} & set(found.tensors)) == 1
+        normalisation = read_json(alone / "data/index.json")["normalisation"]
+        assert normalisation == (both["normalisation"] if part == "latents" else None)
+
+
 def test_checkpoints_lacking_an_encoder_are_refused(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
     for path in checkpoint.glob("first.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())

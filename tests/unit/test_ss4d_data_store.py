@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -18,7 +19,9 @@ from bench4d.files import read_json, sha256_file, write_json
 from ss4d.data.__main__ import main
 from ss4d.data.build import Job, build, make_shard
 from ss4d.data.check import verify
-from ss4d.data.config import CONFIGS, AugmentConfig, DataConfig, read_section, strict
+from ss4d.data.clip import Tools, make_clip
+from ss4d.data.config import CONFIGS, AugmentConfig, DataConfig, FeatureConfig, read_section, strict
+from ss4d.data.sources import open_source
 from ss4d.data.store import Store
 from tests.ss4d_data import CLIPS, CONFIG, build_three, tiny_config
 
@@ -89,6 +92,34 @@ def test_bytes_depend_on_configuration_and_ids_alone(config: DataConfig, folder:
         assert sha256_file(tmp_path / "two" / f"{name}.safetensors") == expected
     assert sha256_file(tmp_path / "one" / "shard-00001.safetensors") == sha256_file(folder / "shard-00001.safetensors")
     assert read_json(tmp_path / "two" / "index.json") == read_json(folder / "index.json")
+
+
+def test_flows_need_no_pictures_but_the_conditions(config: DataConfig, folder: Path, tmp_path: Path) -> None:
+    """Without views all else is the same, and so are the features that depend on the surface alone."""
+    file = tmp_path / "plain.json"
+    write_json(file, {"data": config.to_json() | {"features": {"kind": "surface", "patch": 0}}})
+    ask = ["--config", str(file), "--clips", "2", "--first-seed", "4"]
+    assert main(["build", *ask, "--out", str(tmp_path / "with")]) == 0
+    assert main(["build", *ask, "--out", str(tmp_path / "without"), "--no-views"]) == 0
+    full, lean = Store.read(tmp_path / "with"), Store.read(tmp_path / "without")
+    assert full.config.features.width == 9 and full.tensors["features"].shape[1] == 9
+    for name, tensor in full.tensors.items():
+        if not name.startswith("view"):
+            assert torch.equal(lean.tensors[name], tensor)
+    assert verify(tmp_path / "without")["clips"] == 2
+    batch = lean.batch(torch.tensor([1]), torch.tensor([0]), 2)
+    assert batch.views is None and batch.camera_to_world is None and batch.condition is not None
+    looked = Store.read(folder)  # features of the same kind, with patches
+    assert looked.ids[0] not in full.ids and looked.tensors["features"].shape[1] == 16
+    with pytest.raises(FormatError, match="which features with patches look at"):
+        replace(config, views=replace(config.views, count=0))
+
+
+def test_patches_come_after_what_the_surface_says(config: DataConfig) -> None:
+    source = open_source(CLIPS[0], None, config.frames, config.rate(CLIPS[0]))
+    plain = replace(config, features=FeatureConfig("surface", 0))
+    whole, first = (make_clip(source, chosen, Tools())[0]["features"] for chosen in (config, plain))
+    assert (whole[:, :9] == first).all() and np.abs(whole[:, 9:].astype(float)).max() > 0
 
 
 def test_a_second_run_makes_what_lacks(config: DataConfig, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
