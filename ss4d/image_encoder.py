@@ -201,15 +201,6 @@ def official_shapes(config: DinoConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-# Some versions of transformers call the four projections of an attention by longer names than others.
-LONG_NAMES = {
-    "attention.attention.query": "attention.q_proj",
-    "attention.attention.key": "attention.k_proj",
-    "attention.attention.value": "attention.v_proj",
-    "attention.output.dense": "attention.o_proj",
-}
-
-
 # How `transformers` calls the projections of an attention: up to 5.17 at least, and from 5.23 at the latest.
 OLDER = {
     "attention.attention.query": "attention.q_proj",

@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.distributed as dist
@@ -16,11 +16,13 @@ from bench4d.errors import FormatError
 from bench4d.files import write_json
 
 from ..data.store import Store
+from ..trellis import WarmStart
 from .assemble import assemble
 from .config import read_training
 from .evaluate import GATES, evaluate
 from .evaluate_flow import evaluate_flow
-from .export import begin_with, export, read_networks, slim
+from .export import begin_with, export, from_checkpoint, read_networks, slim
+from .flow import Frozen
 from .latent_flow import LatentFlow
 from .latent_vae import LatentVAE
 from .lpips import Perceptual, find_weights
@@ -39,6 +41,9 @@ EVALUATE = (
     """Measure networks and write sheets to look at: autoencoders as they were exported, flows as they are in a run."""
 )
 FLOWS = ("structure_flow", "latent_flow")
+ENCODER = "of a flow: DINOv2's weights (file, folder or hub id), where no image encoder of our own is trained"
+BEGIN = """Networks of a checkpoint in the released layout (SS4D's, TRELLIS's or ours) as --init and --checkpoint take
+them, with the units of its latents: what fine-tuning begins with."""
 INIT = "folder of exported networks to begin with, as fine-tuning does, instead of random weights"
 CHECKPOINT = "folder of exported networks that a flow builds upon (image encoder) or is validated with (decoders)"
 TASKS: dict[str, Any] = {"structure_vae": StructureVAE, "latent_vae": LatentVAE}
@@ -64,6 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
         command.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT)
         command.add_argument("--init", type=Path, metavar="DIR", help=INIT)
+        if name in FLOWS:
+            command.add_argument("--image-encoder", metavar="PATH", help=ENCODER)
         command.add_argument("--steps", type=int, help="train.steps, if not the configuration's")
         command.add_argument("--minutes", type=float, help="stop after about so long, with a checkpoint")
         command.add_argument("--until", type=int, metavar="STEP", help="stop there with a checkpoint; to be resumed")
@@ -85,6 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=help)
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set to measure on")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="figures.json and sheets")
+    command.add_argument("--image-encoder", metavar="PATH", help=ENCODER)
     command.add_argument("--lpips", action="store_true", help="also lpips-alex, which needs its weights")
     _add_backend(command)
     command = commands.add_parser("export", help="weights for use", description=EXPORT)
@@ -100,8 +108,15 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--latent-flow", type=Path, required=True, metavar="RUN")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
     command.add_argument("--precision", choices=("float32", "half", "stored-half"), default="float32", help=PRECISION)
+    command = commands.add_parser("begin", help="what fine-tuning begins with", description=BEGIN)
+    command.add_argument("--checkpoint", required=True, metavar="DIR_OR_REPO", help="released layout")
+    command.add_argument("--image-encoder", metavar="PATH", help="DINOv2's weights, if they are not beside it")
+    help = "how blocks in time begin that TRELLIS lacks (docs/ss4d.md)"
+    command.add_argument("--warm-start", choices=get_args(WarmStart), default="xavier", help=help)
+    command.add_argument("--out", type=Path, required=True, metavar="DIR")
     options = parser.parse_args(arguments)
     actions: dict[str, Any] = {"evaluate": _evaluate, "export": _export, "slim": _slim, "assemble": _assemble}
+    actions["begin"] = _begin
     try:
         actions.get(options.command, _train)(options)
     except FormatError as error:
@@ -139,6 +154,7 @@ def _train(options: argparse.Namespace) -> None:
     validation = None
     if options.val and not world.rank:
         validation = Store.read(options.val, place, parts=TASKS[options.command].validation_parts)
+    encoder = _encoder(options, backend)
     task: Task
     if options.command == "structure_vae":
         task = StructureVAE(section, backend)
@@ -147,9 +163,9 @@ def _train(options: argparse.Namespace) -> None:
     elif options.command == "structure_flow":
         if options.val and options.checkpoint is None:
             raise FormatError("--checkpoint", "the folder of the structure decoder, for validation", "none")
-        task = StructureFlow(section, backend, store, options.checkpoint)
+        task = StructureFlow(section, backend, store, options.checkpoint, encoder)
     else:
-        task = LatentFlow(section, backend, store, options.checkpoint)
+        task = LatentFlow(section, backend, store, options.checkpoint, encoder)
     init = begin_with(task.networks, section, options.init) if options.init else {}
     run = Options(options.accumulate, options.minutes, options.until, options.resume, options.tensorboard, init)
     if world.size > 1:
@@ -161,6 +177,11 @@ def _train(options: argparse.Namespace) -> None:
             dist.destroy_process_group()
 
 
+def _encoder(options: argparse.Namespace, backend: Backend) -> Frozen | None:
+    source = getattr(options, "image_encoder", None)
+    return Frozen.dino(source, backend.device) if source else None
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     backend = _backend(options)
     if options.what in FLOWS:
@@ -168,7 +189,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             raise FormatError("evaluate", f"--run and no --lpips for {options.what}", "another choice")
         task = TASKS[options.what]
         store = Store.read(options.data, backend.device, parts=task.validation_parts)
-        found = evaluate_flow(options.run, store, backend, options.checkpoint, options.out, options.clips, options.set)
+        settings = (options.checkpoint, options.out, options.clips, options.set, _encoder(options, backend))
+        found = evaluate_flow(options.run, store, backend, *settings)
         sys.stdout.write(f"{found}\n")
         return
     networks, hashes = read_networks(options.checkpoint, options.what, backend.device)
@@ -193,6 +215,11 @@ def _slim(options: argparse.Namespace) -> None:
 def _assemble(options: argparse.Namespace) -> None:
     runs = (options.structure_flow, options.latent_flow)
     sys.stdout.write(f"{assemble(options.autoencoders, *runs, options.out, options.precision)}\n")
+
+
+def _begin(options: argparse.Namespace) -> None:
+    for path in from_checkpoint(options.checkpoint, options.image_encoder, options.warm_start, options.out):
+        sys.stdout.write(f"{path}\n")
 
 
 if __name__ == "__main__":

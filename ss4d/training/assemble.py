@@ -14,22 +14,16 @@ from torch import Tensor
 from bench4d.errors import FormatError
 from bench4d.files import atomic, read_json, sha256_file
 
-from ..checkpoint import SamplerSettings, write_pipeline
+from ..checkpoint import DINO, SamplerSettings, write_pipeline
 from ..data.config import strict
 from ..loading import read_tensors
 from ..structure_vae import SparseStructureDecoder, SparseStructureEncoder
 from . import state
-from .export import Precision, export, read_network
+from .export import NAMES, Precision, export, read_network
 from .flow import FlowLoss
 from .structure_flow import fold_scale
 
-ROLES = {
-    "sparse_structure_flow_model": "structure_flow",
-    "sparse_structure_decoder": "structure_decoder",
-    "slat_flow_model": "latent_flow",
-    "slat_decoder_gs": "gaussian_decoder",
-}
-COPIED = ("latent_encoder", "gaussian_decoder")
+COPIED = ("latent_encoder", "gaussian_decoder")  # encoders only where there are any
 FOLDED = ("structure_encoder", "structure_decoder")
 CHANGED = ("input_layer.", "out_layer.")  # float32 in files of every precision
 
@@ -49,20 +43,32 @@ def assemble(
     latent, latent_sampler = _run(latent_run, "latent_flow")
     export(structure_run, out, precision)
     export(latent_run, out, precision)
-    _check_encoder(autoencoders / "image_encoder.safetensors", structure, structure_run, latent_run)
-    for name in COPIED:
+    encoder = _check_encoder(autoencoders / "image_encoder.safetensors", structure, structure_run, latent_run)
+    for name in _present(autoencoders, COPIED):
         for suffix in (".json", ".safetensors"):
             with atomic(out / f"{name}{suffix}") as temporary:
                 shutil.copyfile(autoencoders / f"{name}{suffix}", temporary)
     _fold(autoencoders, out, structure["normalisation.std"])
     normalisation = {key: latent[f"normalisation.{key}"].tolist() for key in ("mean", "std")}
-    write_pipeline(out, ROLES, (structure_sampler, latent_sampler), normalisation, "image_encoder")
+    write_pipeline(out, NAMES, (structure_sampler, latent_sampler), normalisation, encoder)
     return out / "pipeline.json"
 
 
-def _check_encoder(file: Path, structure: Mapping[str, Tensor], structure_run: Path, latent_run: Path) -> None:
-    """Raise FormatError unless stage 2 was trained with this file, and stage 1 ended with what is in it."""
-    wanted = read_json(state.latest(latent_run) / "state.json")["section"]["networks"]["image_encoder"]["sha256"]
+def _present(folder: Path, names: tuple[str, str]) -> list[str]:
+    """An encoder and its decoder, or the decoder alone."""
+    return [name for name in names if name.endswith("decoder") or (folder / f"{name}.json").is_file()]
+
+
+def _check_encoder(file: Path, structure: Mapping[str, Tensor], structure_run: Path, latent_run: Path) -> str:
+    """Raise FormatError unless stage 2 was trained with this file, and stage 1 ended with what is in it; or both with
+    the same DINOv2. Returns what pipeline.json calls it."""
+    runs = (structure_run, latent_run)
+    taken = [read_json(state.latest(run) / "state.json")["section"]["networks"]["image_encoder"] for run in runs]
+    wanted = taken[1]["sha256"]
+    if "sha256" in taken[0]:
+        if taken[0]["sha256"] != wanted:
+            raise FormatError(structure_run, f"the image encoder of {latent_run}, sha256 {wanted}", taken[0]["sha256"])
+        return DINO
     if (found := sha256_file(file)) != wanted:
         raise FormatError(file, f"the image encoder of {latent_run}, sha256 {wanted}", found)
     front = "image_encoder."
@@ -71,6 +77,7 @@ def _check_encoder(file: Path, structure: Mapping[str, Tensor], structure_run: P
     if set(own) != set(held) or not all(_same(own[key], x) for key, x in held.items()):
         next_step = "Train latent_flow with the image encoder that structure_flow exports when it has stopped changing."
         raise FormatError(structure_run, f"the image encoder of {file}", "another one", next_step)
+    return "image_encoder"
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
@@ -90,8 +97,9 @@ def _run(run: Path, name: str) -> tuple[dict[str, Tensor], SamplerSettings]:
 
 def _fold(autoencoders: Path, out: Path, std: Tensor) -> None:
     """The structure autoencoder for latents divided by `std`."""
-    networks = {name: read_network(autoencoders, name, torch.device("cpu"))[0] for name in FOLDED}
-    encoder = cast(SparseStructureEncoder, networks["structure_encoder"])
+    present = _present(autoencoders, FOLDED)
+    networks = {name: read_network(autoencoders, name, torch.device("cpu"))[0] for name in present}
+    encoder = cast(SparseStructureEncoder | None, networks.get("structure_encoder"))
     decoder = cast(SparseStructureDecoder, networks["structure_decoder"])
     fold_scale(encoder, decoder, std)
     for name, network in networks.items():

@@ -168,7 +168,8 @@ def read_training(config: str | Path, name: str, changes: Sequence[str] = ()) ->
 def parse_section(name: str, data: Any, resolution: int, where: str) -> Section:
     if not isinstance(data, Mapping) or set(data) != {"networks", "train", "loss"}:
         raise FormatError(where, 'an object with "networks", "train" and "loss"', f"{sorted(data)}"[:80])
-    if tuple(data["networks"]) != SECTIONS[name]:
+    own = [network for network in SECTIONS[name] if network != "image_encoder" or network in data["networks"]]
+    if list(data["networks"]) != own:  # stage 1 may take an image encoder as it is
         raise FormatError(f"{where}.networks", f"{list(SECTIONS[name])}", f"{list(data['networks'])}")
     train = _train_settings(data["train"], f"{where}.train")
     if train.freeze and train.freeze not in data["networks"]:

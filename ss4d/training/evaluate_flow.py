@@ -18,8 +18,10 @@ from bench4d.files import read_json, write_json, write_png
 from ..data.store import Store
 from ..loading import load_strictly, read_tensors
 from . import losses, state
-from .config import SECTIONS, Section, change, parse_section
+from .config import Section, change, parse_section
 from .evaluate import SHEET, Evaluation
+from .export import trained
+from .flow import Frozen
 from .latent_flow import LatentFlow
 from .pictures import picture_sheet, voxel_sheet
 from .structure_flow import StructureFlow
@@ -36,6 +38,7 @@ def evaluate_flow(
     out: Path,
     clips: int | None = None,
     changes: Sequence[str] = (),
+    encoder: Frozen | None = None,
 ) -> Evaluation:
     """Measure, and write figures.json and sheets of truth beside sample to `out`.
 
@@ -45,6 +48,7 @@ def evaluate_flow(
         checkpoint: folder with the decoder that belongs to the latents, for latent_flow also the image encoder.
         clips: the first so many; None for all.
         changes: of values of the run, as in `read_training`: "loss.sampler.steps=8".
+        encoder: of a run that took another image encoder than its own.
     """
     count = len(store) if clips is None else min(clips, len(store))
     if count < 1:
@@ -52,7 +56,7 @@ def evaluate_flow(
     path = state.latest(run)
     section = _section(path, run, changes)
     kind = {"structure_flow": StructureFlow, "latent_flow": LatentFlow}[section.name]
-    task = kind(section, backend, store, checkpoint)
+    task = kind(section, backend, store, checkpoint, encoder)
     task.check(store)
     load_strictly(task.networks, read_tensors(path / "average.safetensors"), path / "average.safetensors")
     figures: dict[str, list[Tensor]] = {}
@@ -85,7 +89,7 @@ def _section(path: Path, run: Path, changes: Sequence[str]) -> Section:
     name = saved["name"]
     if name not in ("structure_flow", "latent_flow"):
         raise FormatError(run, "a run of structure_flow or latent_flow", f"one of {name}")
-    networks = {key: saved["networks"][key] for key in SECTIONS[name]}
+    networks = {key: saved["networks"][key] for key in trained(saved)}
     data = change({"networks": networks, "train": saved["train"], "loss": saved["loss"]}, changes)
     return parse_section(name, data, saved["resolution"], f"{run}")
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from bench4d.errors import FormatError
 from bench4d.files import atomic, read_json, sha256_file, write_json
 
-from ..checkpoint import NETWORKS, Model, save_model
+from ..checkpoint import NETWORKS, Model, load_checkpoint, save_model
+from ..image_encoder import SmallImageEncoder
 from ..loading import load_strictly, read_tensors
+from ..trellis import WarmStart
 from . import state
 from .config import CLASSES, SECTIONS, Section, with_half
 
 Precision = Literal["float32", "half", "stored-half"]
+NAMES = {  # role in a checkpoint -> network in training
+    "sparse_structure_flow_model": "structure_flow",
+    "sparse_structure_decoder": "structure_decoder",
+    "slat_flow_model": "latent_flow",
+    "slat_decoder_gs": "gaussian_decoder",
+}
+NORMALISATION = "normalisation.json"
 
 
 def export(run: Path, folder: Path, precision: Precision = "float32") -> list[Path]:
@@ -32,7 +42,7 @@ def export(run: Path, folder: Path, precision: Precision = "float32") -> list[Pa
     section = read_json(path / "state.json")["section"]
     tensors = read_tensors(path / "average.safetensors")
     files = []
-    for name in SECTIONS[section["name"]]:
+    for name in trained(section):
         args = with_half(name, section["networks"][name], precision == "half")
         stored = with_half(name, args, precision != "float32")
         network = NETWORKS[CLASSES[name]].from_args(stored)  # type: ignore[attr-defined]
@@ -43,6 +53,11 @@ def export(run: Path, folder: Path, precision: Precision = "float32") -> list[Pa
         save_model(folder, Model(name, CLASSES[name], args, network))
         files.append(folder / f"{name}.safetensors")
     return files
+
+
+def trained(section: Mapping[str, Any]) -> list[str]:
+    """The networks that a run has weights of: all of its section but an image encoder that was taken as it is."""
+    return [name for name in SECTIONS[section["name"]] if "sha256" not in section["networks"][name]]
 
 
 def halve(network: nn.Module) -> nn.Module:
@@ -94,7 +109,7 @@ def begin_with(networks: nn.ModuleDict, section: Section, folder: Path) -> dict[
 
     Returns the sha256 of each file that was taken. Raises FormatError if there is none, or one of another shape.
     """
-    names = [name for name in SECTIONS[section.name] if (folder / f"{name}.json").is_file()]
+    names = [name for name in SECTIONS[section.name] if name in networks and (folder / f"{name}.json").is_file()]
     if not names:
         wanted = " or ".join(f"{name}.json" for name in SECTIONS[section.name])
         raise FormatError(folder, f"an exported network of {section.name}: {wanted}", "none of them")
@@ -102,4 +117,41 @@ def begin_with(networks: nn.ModuleDict, section: Section, folder: Path) -> dict[
     for name in names:
         network, hashes[name] = read_network(folder, name, torch.device("cpu"))
         load_strictly(networks[name], network.state_dict(), folder / f"{name}.safetensors")
+    if (file := folder / NORMALISATION).is_file() and "normalisation" in networks:
+        load_strictly(networks["normalisation"], _units(file, section.name), file)
+        hashes["normalisation"] = sha256_file(file)
     return hashes
+
+
+def _units(file: Path, section: str) -> dict[str, Tensor]:
+    """Mean and deviation of each channel of a flow's latents."""
+    data = read_json(file)
+    try:
+        units = {key: torch.tensor([float(x) for x in data[section][key]]) for key in ("mean", "std")}
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        expected = f'{{"{section}": {{"mean": [...], "std": [...]}}}}, a number a channel'
+        raise FormatError(file, expected, f"{type(error).__name__}: {error}") from None
+    if not all(bool(x.isfinite().all()) for x in units.values()) or not bool((units["std"] > 0).all()):
+        raise FormatError(file, "finite means and positive deviations", f"{units}")
+    return units
+
+
+def from_checkpoint(source: str, image_encoder: str | None, warm_start: WarmStart, out: Path) -> list[Path]:
+    """Networks of a checkpoint in the released layout, SS4D's or TRELLIS's, as `begin_with` takes them; the files.
+
+    Latents keep the units that these flows know: normalisation.json beside the networks.
+    """
+    checkpoint = load_checkpoint(source, image_encoder=image_encoder, float32=True, warm_start=warm_start)
+    files = []
+    for role, name in NAMES.items():
+        model = checkpoint.models[role]
+        save_model(out, Model(name, CLASSES[name], model.args, model.network))
+        files.append(out / f"{name}.safetensors")
+    if isinstance(encoder := checkpoint.image_encoder, SmallImageEncoder):
+        save_model(out, Model("image_encoder", CLASSES["image_encoder"], encoder.args(), encoder))
+        files.append(out / "image_encoder.safetensors")
+    channels = checkpoint.models["sparse_structure_flow_model"].args["in_channels"]
+    units: dict[str, Any] = {"structure_flow": {"mean": [0.0] * channels, "std": [1.0] * channels}}
+    units |= {"latent_flow": {"mean": list(checkpoint.mean), "std": list(checkpoint.std)}}
+    write_json(out / NORMALISATION, units)
+    return [*files, out / NORMALISATION]

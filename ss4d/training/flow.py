@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from ..checkpoint import SamplerSettings
 from ..data.augment import spoilt
 from ..data.config import AugmentConfig
 from ..data.store import Store
-from ..image_encoder import SmallEncoderConfig
+from ..image_encoder import DinoV2, ImageEncoder, SmallImageEncoder
 from .order import mix
 from .task import Backend, Draws
 
@@ -107,21 +108,35 @@ def per_frame(values: Tensor, n_frames: int) -> Tensor:
     return values[:, None].expand(len(values), n_frames, *values.shape[1:]).flatten(0, 1)
 
 
+class Frozen(NamedTuple):
+    """An image encoder that is not trained, and the sha256 of its file of weights."""
+
+    network: ImageEncoder
+    sha256: str
+
+    @staticmethod
+    def dino(source: str, device: torch.device) -> Frozen:
+        """DINOv2, see `DinoV2.load`."""
+        encoder, report = DinoV2.load(source)
+        return Frozen(encoder.to(device), report.sha256)
+
+
 class Condition:
     """From condition pictures to the tokens that the flows see, as `ss4d.image_encoder.encode` makes them."""
 
-    def __init__(self, config: SmallEncoderConfig, augment: AugmentConfig, device: torch.device) -> None:
-        self.config, self.augment = config, augment
-        self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (config.mean, config.std))
+    def __init__(self, encoder: ImageEncoder, augment: AugmentConfig, device: torch.device) -> None:
+        self.side, self.width = encoder.image_size, cast(DinoV2 | SmallImageEncoder, encoder).config.width
+        self.augment = augment
+        self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (encoder.mean, encoder.std))
 
     def check(self, store: Store, channels: int) -> None:
         """Raise FormatError unless the data set's pictures fit the encoder, and its tokens a flow's `channels`."""
-        pictures, side = store.tensors.get("condition"), self.config.image_size
+        pictures, side = store.tensors.get("condition"), self.side
         if pictures is None or not pictures.shape[1] or tuple(pictures.shape[2:4]) != (side, side):
             found = "none" if pictures is None else f"{list(pictures.shape)}"
             raise FormatError("data set", f"condition pictures of {side} x {side}, as the image encoder's", found)
-        if channels != self.config.width:
-            raise FormatError("cond_channels", f"{self.config.width}, the image encoder's width", f"{channels}")
+        if channels != self.width:
+            raise FormatError("cond_channels", f"{self.width}, the image encoder's width", f"{channels}")
 
     def spoilt(self, condition: UInt8[Tensor, "F S S 4"], n_frames: int, draws: Draws) -> Float32[Tensor, "F 3 S S"]:
         return spoilt(condition, n_frames, self.augment, draws.generators)

@@ -1,4 +1,4 @@
-"""Stage 2 in training: condition clips and voxels -> structured latents. The image encoder is stage 1's, frozen."""
+"""Stage 2 in training: condition clips and voxels -> structured latents. The image encoder is frozen."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from .export import read_network
 from .flow import (
     Condition,
     FlowLoss,
+    Frozen,
     Normalisation,
     draw,
     dropped,
@@ -70,12 +71,15 @@ class LatentFlow:
     Args:
         store: the encoded data set that is trained on; its normalisation holds for validation too.
         checkpoint: folder with stage 1's image encoder, and the Gaussian decoder for validation.
+        encoder: another image encoder than that.
     """
 
     parts: tuple[str, ...] = ("voxels", "latents", "condition")
     validation_parts: tuple[str, ...] = ("voxels", "latents", "condition", "views")
 
-    def __init__(self, section: Section, backend: Backend, store: Store, checkpoint: Path | None) -> None:
+    def __init__(
+        self, section: Section, backend: Backend, store: Store, checkpoint: Path | None, encoder: Frozen | None = None
+    ) -> None:
         self.backend = backend
         self.options = strict(FlowLoss, section.loss, f"{section.name}.loss")
         self.weights: Mapping[str, float] = {"mse": 1.0}
@@ -90,10 +94,13 @@ class LatentFlow:
         if checkpoint is None:
             wanted = "the folder of stage 1's image encoder and of the Gaussian decoder"
             raise FormatError("--checkpoint", wanted, "none", "See docs/training.md: Flows.")
-        self.encoder, sha256 = read_network(checkpoint, "image_encoder", backend.device)
+        if encoder is None:
+            small, sha256 = read_network(checkpoint, "image_encoder", backend.device)
+            encoder = Frozen(cast(SmallImageEncoder, small), sha256)
+        self.encoder = encoder.network
         # Part of what a run is: to go on, and to be assembled with stage 1, takes the same encoder.
-        self.section = replace(section, networks={**section.networks, "image_encoder": {"sha256": sha256}})
-        self.condition = Condition(cast(SmallImageEncoder, self.encoder).config, store.config.augment, backend.device)
+        self.section = replace(section, networks={**section.networks, "image_encoder": {"sha256": encoder.sha256}})
+        self.condition = Condition(self.encoder, store.config.augment, backend.device)
         decoder, _ = read_network(checkpoint, "gaussian_decoder", backend.device)
         use_kernel(decoder, backend.attention)
         self.decoder = cast(SLatGaussianDecoder, decoder)

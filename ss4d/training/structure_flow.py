@@ -1,8 +1,9 @@
-"""Stage 1 in training: condition clips -> structure latents. The small image encoder is trained along."""
+"""Stage 1 in training: condition clips -> structure latents. A small image encoder is trained along; DINOv2 is not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -27,6 +28,7 @@ from .export import read_network
 from .flow import (
     Condition,
     FlowLoss,
+    Frozen,
     Normalisation,
     draw,
     dropped,
@@ -56,20 +58,34 @@ class StructureFlow:
     Args:
         store: the encoded data set that is trained on.
         checkpoint: folder with the structure autoencoder that encoded it; only validation needs its decoder.
+        encoder: taken as it is, where the section has none to train.
     """
 
     parts: tuple[str, ...] = ("voxels", "structure_latents", "condition")
     validation_parts: tuple[str, ...] = parts
 
-    def __init__(self, section: Section, backend: Backend, store: Store, checkpoint: Path | None = None) -> None:
-        self.section, self.backend = section, backend
+    def __init__(
+        self,
+        section: Section,
+        backend: Backend,
+        store: Store,
+        checkpoint: Path | None = None,
+        encoder: Frozen | None = None,
+    ) -> None:
+        if ("image_encoder" in section.networks) == (encoder is not None):
+            expected = "one: networks.image_encoder is trained, or --image-encoder is taken as it is"
+            raise FormatError(f"image encoder of {section.name}", expected, "both" if encoder else "neither")
+        self.section, self.backend, self.encoder = section, backend, encoder
         self.options = strict(FlowLoss, section.loss, f"{section.name}.loss")
         self.weights: Mapping[str, float] = {"mse": 1.0}
         self.networks = build_networks(section).to(backend.device)
         use_kernel(self.networks, backend.attention)
         std = deviations(store)
         self.networks["normalisation"] = Normalisation(torch.zeros_like(std), std).to(backend.device)
-        self.condition = Condition(_encoder(self.networks).config, store.config.augment, backend.device)
+        if encoder:
+            self.section = replace(section, networks={"image_encoder": {"sha256": encoder.sha256}, **section.networks})
+        own = encoder.network if encoder else cast(SmallImageEncoder, self.networks["image_encoder"])
+        self.condition = Condition(own, store.config.augment, backend.device)
         self.decoder: nn.Module | None = None
         if checkpoint is not None:
             self.decoder, _ = read_network(checkpoint, "structure_decoder", backend.device)
@@ -101,9 +117,15 @@ class StructureFlow:
         t = per_frame(t, n_frames)  # [F]
         state = noisy(x0, noise, t[:, None, None, None, None], sigma)
         with self.backend.autocast():
-            cond = dropped(self.condition.tokens(networks["image_encoder"], pictures), keep)
+            cond = dropped(self._tokens(networks, pictures), keep)
             velocity = networks["structure_flow"](state, 1000 * t, cond, n_frames)
         return (velocity.float() - target(x0, noise, sigma)).square().mean()
+
+    def _tokens(self, networks: nn.ModuleDict, pictures: Float32[Tensor, "F 3 S S"]) -> Float32[Tensor, "F M K"]:
+        if self.encoder is None:
+            return self.condition.tokens(networks["image_encoder"], pictures)
+        with torch.no_grad():
+            return self.condition.tokens(self.encoder.network, pictures)
 
     @torch.no_grad()
     def validate(self, networks: nn.ModuleDict, store: Store, clips: Sequence[int]) -> dict[str, float]:
@@ -138,7 +160,7 @@ class StructureFlow:
         flow, inputs = _flow(networks), self.prepare(self._cut(store, clip))
         noise = validation_noise(self.section.train.seed, clip, inputs.latents.shape, self.backend.device)
         with self.backend.autocast():
-            cond = self.condition.tokens(networks["image_encoder"], on_black(inputs.condition))
+            cond = self._tokens(networks, on_black(inputs.condition))
             z = integrate(flow, noise, cond, self.options.sampler, inputs.n_frames)
         return cast(Normalisation, networks["normalisation"]).to_data(z.float())
 
@@ -160,22 +182,22 @@ def deviations(store: Store) -> Float32[Tensor, " L"]:
 
 
 @torch.no_grad()
-def fold_scale(encoder: SparseStructureEncoder, decoder: SparseStructureDecoder, std: Float32[Tensor, " L"]) -> None:
+def fold_scale(
+    encoder: SparseStructureEncoder | None, decoder: SparseStructureDecoder, std: Float32[Tensor, " L"]
+) -> None:
     """Change an autoencoder's weights so that its latents are z / std: stage 1 of the pipeline knows no normalisation.
 
     Reconstructions stay what they were up to rounding. There is no such way for a mean: convolutions pad with zeros.
     """
     decoder.input_layer.weight.mul_(std.view(1, -1, 1, 1, 1))
+    if encoder is None:
+        return
     last = cast(nn.Conv3d, encoder.out_layer[-1])
     bias = cast(Tensor, last.bias)
     mean_rows, logvar_rows = slice(0, len(std)), slice(len(std), None)
     last.weight[mean_rows].div_(std.view(-1, 1, 1, 1, 1))
     bias[mean_rows].div_(std)
     bias[logvar_rows].sub_(2 * std.log())
-
-
-def _encoder(networks: nn.ModuleDict) -> SmallImageEncoder:
-    return cast(SmallImageEncoder, networks["image_encoder"])
 
 
 def _flow(networks: nn.ModuleDict) -> SparseStructureFlow4DModel:
