@@ -28,7 +28,7 @@ format:
 	ruff check --fix . && ruff format . && snakefmt Snakefile workflow/rules
 
 lock: ## resolve requirements/*.in anew (needs uv)
-	for level in core ss4d metrics test; do uv pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
+	for level in core ss4d metrics figures test; do uv pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
 	  --override requirements/without-torch.txt -q requirements/$$level.in -o requirements/$$level.txt; done
 
 clean: ## results and intermediate files; the environment and downloaded weights stay

@@ -101,12 +101,15 @@ def make_lists(
     length = min(plan.trials, len(items))
     count = plan.lists or max(8, -(-2 * len(items) // length))
     used: Counter[Item] = Counter()
-    flipped = {item: rng.random() < 0.5 for item in [*items, *checks]}
+    flipped = {item: rng.random() < 0.5 for item in items}
     made = []
     for _ in range(count):
-        body = [_show(item, "vote", flipped) for item in _spread(items, length, used, rng)]
+        body = [_show(item, flipped) for item in _spread(items, length, used, rng)]
         rng.shuffle(body)
-        tests = [_show(item, "check", flipped) for item in _spread(checks, plan.checks, used, rng)]
+        tests = [Trial(item.clip, item.a, item.b, "check") for item in _spread(checks, plan.checks, used, rng)]
+        start = rng.randrange(2)  # sides take turns within a list: who always says A cannot pass
+        tests = [test.swapped if (k + start) % 2 else test for k, test in enumerate(tests)]
+        rng.shuffle(tests)
         made.append(tuple(_mixed(body, tests, plan.repeats, rng)))
     return tuple(made)
 
@@ -126,10 +129,10 @@ def _spread(items: Sequence[Item], count: int, used: Counter[Item], rng: random.
     return chosen
 
 
-def _show(item: Item, role: Role, flipped: dict[Item, bool]) -> Trial:
+def _show(item: Item, flipped: dict[Item, bool]) -> Trial:
     """The sides change every time that an item is shown."""
     flipped[item] = not flipped[item]
-    trial = Trial(item.clip, item.a, item.b, role)
+    trial = Trial(item.clip, item.a, item.b)
     return trial.swapped if flipped[item] else trial
 
 

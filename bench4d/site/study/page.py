@@ -103,7 +103,7 @@ def build_study(
         "seed": seed,
         "benchmark": {"id": run.benchmark.id, "protocol_sha256": run.benchmark.protocol_sha256},
         "code_version": __version__,
-        "methods": {method: {"seed": run.seed_of(method)} for method in methods},
+        "methods": [{"id": method, "seed": run.seed_of(method)} for method in methods],
         "views": list(views),
         "films": {token: asdict(film) for token, film in sorted(films.meaning.items())},
         "roles": [[trial.role for trial in trials] for trials in lists],

@@ -211,8 +211,8 @@ def _notes(key: Key, ballots: Ballots, pairs: Sequence[Preference]) -> list[str]
     return [
         *lines,
         RULE,
-        "Share: of comparisons in which a was preferred, answers without difference counted half. Overall: the mean over "
-        f"a method's rivals, with a bootstrap over participants and objects ({DRAWS} draws, seed {SEED}). Pairs: Wilson's "
-        "interval, which takes answers for independent and is too narrow where one participant gave several. Verdict: "
-        "signed-rank test over participants, adjusted (Holm) for the pairs of a question.",
+        "Share: of comparisons in which a was preferred, answers without difference counted half. Overall: the mean "
+        f"over a method's rivals, with a bootstrap over participants and objects ({DRAWS} draws, seed {SEED}). Pairs: "
+        "Wilson's interval, which takes answers for independent and is too narrow where one participant gave several. "
+        "Verdict: signed-rank test over participants, adjusted (Holm) for the pairs of a question.",
     ]

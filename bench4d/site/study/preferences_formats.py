@@ -121,7 +121,7 @@ def to_csv(preferences: Preferences) -> str:
     """One line a question and pair; an empty method_b is all rivals together."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_HEAD)
+    writer.writerow([*CSV_HEAD, "verdict"])
     for one in (*preferences.overall, *preferences.pairs):
         share = [_exact(v) for v in (one.share.mean, one.share.low, one.share.high)]
         counts = (one.share.count, one.participants, one.objects)

@@ -10,7 +10,7 @@
   const main = document.getElementById("main");
   let state = null; // what is kept and, at the end, exported
   let kept = true; // whether this browser lets us keep it
-  let screen = null; // of the comparison that is shown: its keys, its clock
+  let screen = null; // the comparison that is shown: its keys, and how to stop its clock
 
   // ---- small tools ------------------------------------------------------------------------------------------------
 
@@ -77,10 +77,7 @@
     main.replaceChildren(...children);
     scrollTo(0, 0);
     const head = main.querySelector("h2");
-    if (head) {
-      head.tabIndex = -1;
-      head.focus();
-    }
+    if (head) Object.assign(head, { tabIndex: -1 }).focus();
   }
 
   // ---- films ------------------------------------------------------------------------------------------------------
@@ -97,8 +94,8 @@
   }
 
   function load(trial) {
-    const parts = ["input", "left", "right"].flatMap((side) => study.films[trial[side]].parts);
-    return Promise.all(parts.map((part) => picture(part.file)));
+    const sides = ["input", "left", "right"].flatMap((side) => study.films[trial[side]].parts);
+    return Promise.all(sides.map((part) => picture(part.file)));
   }
 
   /** Canvases of a film, one a view; draw(k) shows frame k of all of them. */
@@ -164,39 +161,27 @@
 
   function welcome() {
     const count = study.lists[0].length;
-    const code = el("input", { type: "text", id: "code", maxLength: 60, autocomplete: "off" });
-    const begin = el("button", { className: "main", type: "button", onclick: () => {
-      state = fresh(code.value.trim());
+    const page = document.getElementById("welcome").content.cloneNode(true).firstElementChild;
+    const find = (id) => page.querySelector("#" + id);
+    find("count").textContent = count;
+    find("minutes").textContent = Math.ceil(count / 3);
+    find("asked").append(...study.questions.map((q) => el("li", {}, el("b", {}, q.title), ": " + q.text)));
+    find("forgetful").hidden = kept;
+    find("begin").onclick = () => {
+      state = fresh(find("code").value.trim());
       store(state);
       compare();
-    } }, "Begin");
-    const parts = [
-      el("h2", {}, "Which of two films is better?"),
-      el("p", {}, `You will see ${count} comparisons; they take about ${Math.ceil(count / 3)} minutes. In each, an `,
-        el("b", {}, "input film"), " shows a moving object from one side. Two programs, ", el("b", {}, "A"), " and ",
-        el("b", {}, "B"), ", had to guess from it how the object looks and moves from other sides."),
-      el("p", {}, "Of each pair you are asked:"),
-      el("ul", {}, ...study.questions.map((q) => el("li", {}, el("b", {}, q.title), ": " + q.text))),
-      el("p", {}, "There are no right answers but your own. If you see no difference, say so."),
-      el("h3", { className: "keyboard" }, "With the keyboard"),
-      el("ul", { className: "keyboard" },
-        el("li", {}, ...keys("1", "2", "3"), " answer the framed question with A, no difference, B"),
-        el("li", {}, ...keys("Enter"), " next comparison, ", ...keys("Backspace"), " the one before"),
-        el("li", {}, ...keys("P"), " play or pause, ", ...keys(",", "."), " one frame back or on, ",
-          ...keys("V"), " other view")),
-      el("p", {}, el("label", { htmlFor: "code" }, "Your code, if you were given one (otherwise leave it empty)"), code),
-      el("p", {}, begin),
-      el("p", { className: "note" }, "Everything stays on this device: at the end you save a file of your answers and "
-        + "send it to whoever invited you. It has your answers, the time each took and your code; nothing else."),
-    ];
-    if (!kept) parts.push(el("p", {}, "This browser cannot keep your progress: please do not close this page on the way."));
-    show("", 0, el("div", { className: "prose" }, ...parts));
+    };
+    show("", 0, page);
   }
 
   function compare() {
     const list = study.lists[state.list];
     const at = Math.min(state.votes.length, list.length - 1);
-    if (state.votes.length >= list.length) return finish();
+    if (state.votes.length >= list.length) {
+      finish();
+      return;
+    }
     const trial = list[at];
     const label = `Comparison ${at + 1} of ${list.length}`;
     show(label, at / list.length, el("p", {}, "Loading …"));
@@ -208,7 +193,6 @@
       () => show(label, at / list.length, el("h2", {}, "A film is missing"),
         el("p", {}, "The folder “media” must lie beside this page, whole. Was the archive unpacked?")),
     );
-    return undefined;
   }
 
   function trialScreen(trial, label, at, count) {

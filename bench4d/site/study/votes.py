@@ -17,8 +17,8 @@ CHECKS_RIGHT = 0.8  # share of the answers to checks that must name the unspoilt
 MIN_REPEATED = 3  # answers to repetitions from which a total reversal says something
 RULE = (
     f"Left out is who names the unspoilt film in less than {CHECKS_RIGHT:.0%} of the answers to checks, or who "
-    f"contradicts every one of {MIN_REPEATED} or more answers when pairs come again with their sides exchanged (as those "
-    "do who always press the same key); likewise every file of a participant or code but the first one finished."
+    f"contradicts every one of {MIN_REPEATED} or more answers when pairs come again with their sides exchanged (as "
+    "those do who always press the same key); likewise every file of a participant or code but the first one finished."
 )
 
 
@@ -90,7 +90,7 @@ def read_key(path: Path) -> Key:
         data["design_sha256"],
         design["id"],
         {question["id"]: question["title"] for question in design["questions"]},
-        tuple(data["methods"]),
+        tuple(method["id"] for method in data["methods"]),
         {name: Film(**film) for name, film in data["films"].items()},
         design["lists"],
         data["roles"],
