@@ -25,6 +25,13 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: job.scheme }]);
     const session = await browser.target().createCDPSession();
     await session.send("Browser.setDownloadBehavior", { behavior: "allow", downloadPath: job.out });
+    if (job.forbid_storage) {
+      await page.evaluateOnNewDocument(() => Object.defineProperty(window, "localStorage", {
+        get() {
+          throw new DOMException("forbidden", "SecurityError");
+        },
+      }));
+    }
     await page.goto(pathToFileURL(job.page).href + `?list=${job.list}`);
 
     async function look(name) {
@@ -48,6 +55,7 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
       (t) => document.getElementById("progress").textContent === t && document.querySelector("canvas"), {}, text);
 
     await look("welcome");
+    told.forgetful = await page.$eval("#forgetful", (p) => !p.hidden);
     if (job.code) {
       await tabTo("#code");
       await page.keyboard.type(job.code);
