@@ -53,6 +53,10 @@ def settings() -> Iterator[None]:
 
 def save(figure: Figure, out: Path, dpi: float) -> list[Path]:
     """`out` itself if it ends in .pdf or .png, else both beside each other. Returns what was written."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_fontfeatures(("-liga", "-clig"))  # readers of a PDF search for "inflate", not for "in", "fl" and "ate"
     paths = [out] if out.suffix in SUFFIXES else [out.with_name(out.name + suffix) for suffix in SUFFIXES]
     for path in paths:
         nothing = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
