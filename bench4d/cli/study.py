@@ -36,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
     import secrets
     import sys
 
+    from tqdm import tqdm
+
     from bench4d.run_frames import RunFrames
     from bench4d.site.study.design import Plan
     from bench4d.site.study.page import TITLE, build_study
@@ -50,7 +52,12 @@ def run(options: argparse.Namespace) -> int:
     methods = [m.id for m in run.chosen(named) if named or m.kind != "reference"]
     clips, views = run.clips(split(options.clips)), run.views(split(options.views))
     seed = secrets.randbelow(2**48) if options.seed is None else options.seed
-    made = build_study(run, methods, clips, views, plan, seed, options.out, options.title or TITLE)
+    with tqdm(desc="films", unit="", leave=False) as bar:  # how many there are is not known before
+
+        def tell(name: str) -> None:
+            bar.update()
+
+        made = build_study(run, methods, clips, views, plan, seed, options.out, options.title or TITLE, tell)
     for text in made.left_out:
         sys.stderr.write(f"bench4d study: nobody will see {text}\n")
     print(f"study {made.id}: {len(methods)} methods, {len(clips)} clips, {made.items} pairs to compare")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench4d.cli import main
 from bench4d.errors import FormatError
 from bench4d.files import sha256_file, sha256_folder
 from bench4d.method import ROOT
@@ -170,3 +171,20 @@ def test_a_spoilt_film_is_another_in_every_question():
     assert len(np.unique(spoilt[0, :, 0, 0])) < len(np.unique(frames[0, :, 0, 0])) / 2  # coarse
     assert np.array_equal(spoilt[0, 0, 0], frames[order[0], 0, 0][[1, 2, 0]])  # other colours, another time
     assert order_of(1, rng) == [0]
+
+
+def test_the_command_makes_a_study_and_says_what_to_send(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("bench4d.run_frames.find_benchmark", lambda name: run.benchmark)
+    command = ["study", str(run.folder), "--clips", "one,two", "--views", "left", "--trials", "4"]
+    assert main([*command, "--out", str(tmp_path / "study")]) == 0
+    told = capsys.readouterr().out
+    assert str(tmp_path / "study" / "page") in told
+    assert "3 methods, 2 clips, 6 pairs" in told
+    first = json.loads((tmp_path / "study" / "key.json").read_text())
+    assert main([*command, "--out", str(tmp_path / "study")]) == 0
+    second = json.loads((tmp_path / "study" / "key.json").read_text())
+    assert first["seed"] != second["seed"]  # a fresh one, unless it is given
+    for wrong in (["--methods", "mid-secret"], ["--methods", "a,b"], ["--trials", "0"], ["--seed", "-1"]):
+        assert main([*command[:2], *wrong, "--out", str(tmp_path / "no")]) == 2
+    assert not (tmp_path / "no").exists()
+    assert main(["study", str(tmp_path / "nothing"), "--out", str(tmp_path / "no")]) == 2

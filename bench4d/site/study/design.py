@@ -14,6 +14,7 @@ from bench4d.errors import FormatError
 Role = Literal["vote", "check", "repeat"]
 TRUTH = ":truth"  # sources beside ids of methods, which have no colon
 SPOILT = ":spoilt/"  # before the source that is spoilt
+CHOICE = 8  # items to choose each of a list from: enough for variety, and few enough for thousands of items
 MIN_GAP = 3  # comparisons between a pair and its repetition, where a list is long enough
 
 
@@ -117,8 +118,7 @@ def make_lists(
 def _spread(items: Sequence[Item], count: int, used: Counter[Item], rng: random.Random) -> list[Item]:
     """The least used items, and of these such whose pair and clip this list has least of."""
     pairs, clips, chosen = Counter[tuple[str, str]](), Counter[str](), list[Item]()
-    left = list(items)
-    rng.shuffle(left)
+    left = sorted(rng.sample(items, len(items)), key=lambda i: used[i])[: count * CHOICE]
     for _ in range(min(count, len(left))):
         item = min(left, key=lambda i: (used[i], pairs[i.a, i.b], clips[i.clip]))
         left.remove(item)
