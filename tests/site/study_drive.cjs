@@ -6,27 +6,24 @@ const path = require("path");
 const { pathToFileURL } = require("url");
 
 const job = JSON.parse(fs.readFileSync(process.argv[2], "utf-8"));
-const puppeteer = require(path.join(job.modules, "puppeteer-core"));
+const { chromium } = require(path.join(job.modules, "playwright-core"));
 const axe = path.join(job.modules, "axe-core", "axe.min.js");
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 (async () => {
-  const browser = await puppeteer.launch({
+  const browser = await chromium.launch({
     executablePath: job.chromium,
     args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb"],
   });
   const told = { errors: [], requests: [], axe: [], screens: [], status: "" };
   try {
-    const page = await browser.newPage();
+    const size = { width: job.width, height: job.height };
+    const page = await (await browser.newContext({ viewport: size, colorScheme: job.scheme })).newPage();
     page.on("console", (message) => message.type() === "error" && told.errors.push(message.text()));
     page.on("pageerror", (error) => told.errors.push(String(error)));
     page.on("request", (request) => /^(file|data|blob):/.test(request.url()) || told.requests.push(request.url()));
-    await page.setViewport({ width: job.width, height: job.height, deviceScaleFactor: 1 });
-    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: job.scheme }]);
-    const session = await browser.target().createCDPSession();
-    await session.send("Browser.setDownloadBehavior", { behavior: "allow", downloadPath: job.out });
     if (job.forbid_storage) {
-      await page.evaluateOnNewDocument(() => Object.defineProperty(window, "localStorage", {
+      await page.addInitScript(() => Object.defineProperty(window, "localStorage", {
         get() {
           throw new DOMException("forbidden", "SecurityError");
         },
@@ -52,7 +49,7 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
     }
     const progress = () => page.$eval("#progress", (p) => p.textContent);
     const shown = (text) => page.waitForFunction(
-      (t) => document.getElementById("progress").textContent === t && document.querySelector("canvas"), {}, text);
+      (t) => document.getElementById("progress").textContent === t && document.querySelector("canvas"), text);
 
     await look("welcome");
     told.forgetful = await page.$eval("#forgetful", (p) => !p.hidden);
@@ -76,13 +73,13 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
       await page.keyboard.press("Enter"); // without answers it must not go on
       for (const digit of job.answers[k]) await page.keyboard.press(digit);
       if (k === 1) await look("answered");
-      await page.waitForFunction(() => !document.querySelector(".steps .main").disabled, { timeout: 20000 });
+      await page.waitForFunction(() => !document.querySelector(".steps .main").disabled, null, { timeout: 20000 });
       if (k === job.back_at) {
         await page.keyboard.press("Enter");
         await shown(`Comparison ${k + 2} of ${count}`);
         await page.keyboard.press("Backspace");
         await shown(`Comparison ${k + 1} of ${count}`);
-        await page.waitForFunction(() => !document.querySelector(".steps .main").disabled, { timeout: 20000 });
+        await page.waitForFunction(() => !document.querySelector(".steps .main").disabled, null, { timeout: 20000 });
       }
       told.screens.push(await progress());
       await page.keyboard.press("Enter");
@@ -90,10 +87,12 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
     await page.waitForSelector("textarea");
     await look("finished");
     told.text = await page.$eval("textarea", (box) => box.value);
+    const coming = page.waitForEvent("download");
     await page.keyboard.press("Enter"); // "Save my answers" has the focus
+    const download = await coming;
+    await download.saveAs(path.join(job.out, download.suggestedFilename()));
     await page.waitForFunction(() => /Saved as/.test(document.querySelector("[role=status]").textContent));
     told.status = await page.$eval("[role=status]", (p) => p.textContent);
-    for (let k = 0; k < 50 && !fs.readdirSync(job.out).some((n) => /^votes-.*\.json$/.test(n)); k++) await sleep(100);
     told.body = await page.evaluate(() => document.documentElement.outerHTML);
   } finally {
     await browser.close();

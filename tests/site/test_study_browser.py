@@ -32,8 +32,8 @@ def browser() -> str:
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None or shutil.which("node") is None:
         pytest.skip("no Chromium, or no Node")
-    if not (MODULES / "puppeteer-core").is_dir():
-        pytest.skip("no puppeteer-core in frontend/node_modules: `npm ci` in frontend/")
+    if not (MODULES / "playwright-core").is_dir():
+        pytest.skip("no playwright-core in frontend/node_modules: `npm ci` in frontend/")
     return found
 
 
@@ -105,10 +105,10 @@ def test_canvases_show_the_frames_themselves(browser, study, tmp_path):
 def pixels_of_the_first_comparison(browser: str, study, out: Path) -> list[np.ndarray]:
     """RGB of every canvas, paused. Pages from disk may read no pixels but with a flag of the browser."""
     script = """
-    const puppeteer = require(process.argv[2] + "/puppeteer-core");
+    const { chromium } = require(process.argv[2] + "/playwright-core");
     (async () => {
       const args = ["--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"];
-      const browser = await puppeteer.launch({ executablePath: process.argv[3], args });
+      const browser = await chromium.launch({ executablePath: process.argv[3], args });
       const page = await browser.newPage();
       await page.goto("file://" + process.argv[4] + "?list=1");
       await page.click("#begin");
