@@ -14,7 +14,8 @@ from typing import Literal
 
 from .benchmark import Benchmark
 from .errors import FormatError
-from .geometry import SUFFIXES
+from .foreign_geometry import FACES
+from .geometry import SUFFIXES, holds_geometry
 from .renders import candidates
 
 MAX_ROOTS = 1000  # folders inside the given one that are looked at
@@ -93,7 +94,7 @@ def geometry_files(benchmark: Benchmark, root: Path) -> Sources:
     found: Sources = {}
     for name, clip in _without_asset(benchmark, root):
         inner = [root / name, *_folders(root / name)]
-        places = [folder for folder in inner if any(p.suffix.lower() in SUFFIXES for p in folder.iterdir())]
+        places = [folder for folder in inner if holds_geometry(folder)]
         if len(places) > 1:
             step = "Leave one of them in the clip's folder."
             raise FormatError(root / name, "one sequence of geometry", ", ".join(str(p) for p in places[:4]), step)
@@ -139,7 +140,7 @@ def eval_folders(benchmark: Benchmark, root: Path) -> Sources:
 
 LAYOUTS = (
     Layout("asset", "assets, CLIP/asset/asset.json", asset_folders),
-    Layout("geometry", f"geometry, CLIP/0000{'|'.join(SUFFIXES)} ...", geometry_files),
+    Layout("geometry", f"geometry, CLIP/0000{'|'.join(SUFFIXES)} ... or CLIP/{FACES} with frame_*.npy", geometry_files),
     Layout("clip/view", "renders, CLIP/VIEW/0000.png ... or CLIP/VIEW.mp4", clip_then_view),
     Layout("view/clip", "renders, VIEW/CLIP/0000.png ... or VIEW/CLIP.mp4", view_then_clip),
     Layout("clip_view", "renders, CLIP_VIEW/0000.png ... or CLIP_VIEW.mp4", clip_and_view),

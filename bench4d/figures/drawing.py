@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench4d.errors import FormatError
 from bench4d.files import atomic
@@ -17,7 +17,7 @@ POINTS = 72  # an inch
 FONT = 7.0  # points: that of a caption, in a paper's column
 INK, SOFT, FAINT, ACCENT = "#1b1f24", "#5f6770", "#d5d9dd", "#0b57b0"
 SUFFIXES = (".pdf", ".png")
-SETTINGS = {
+SETTINGS: Any = {  # some of matplotlib.RcParams
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
     "font.size": FONT,
     "text.color": INK,

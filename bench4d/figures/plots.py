@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -134,7 +134,7 @@ def _draw(axes: Axes, rows: Sequence[TableRow], panel: Panel) -> None:
         axes.plot(objects, np.full(len(objects), y), "o", markersize=2.2, color=color, alpha=0.35, markeredgewidth=0)
         told = f"{cell.covered}/{cell.total}" if cell.covered < cell.total and (cell.failed or cell.covered) else ""
         if told or cell.interval is None:  # at the right edge, whatever the panel's scale
-            place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": FONT - 1}
+            place: Any = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": FONT - 1}
             axes.text(1.0, y - (0.3 if cell.interval else 0), told or "–", color=INK, **place)
         if cell.interval is None:
             continue

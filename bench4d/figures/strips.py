@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -256,7 +256,7 @@ def _draw(
         color = INSET_COLORS[k % len(INSET_COLORS)]
         x, y, span = round(inset.x * wide), round(inset.y * high), round(inset.side * wide)
         y = min(y, high - span)
-        frame = {"fill": False, "edgecolor": color, "linewidth": 0.7, "zorder": 4}
+        frame: Any = {"fill": False, "edgecolor": color, "linewidth": 0.7, "zorder": 4}
         axes.add_patch(Rectangle((x, y), span, span, **frame))
         below = _axes(figure, layout, (corner[0] + k * (side + gap), corner[1] + high + gap), (side, side))
         _show(below, cell[y : y + span, x : x + span])

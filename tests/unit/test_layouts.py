@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,6 +16,7 @@ from bench4d.cli import main
 from bench4d.errors import FormatError
 from bench4d.files import read_json
 from bench4d.frames import read_view
+from bench4d.geometry import read_geometry
 from bench4d.layouts import LAYOUTS, guess
 from bench4d.scoring_folder import LOSSY, Scored, score_folder
 from bench4d.submission import Submission
@@ -186,6 +188,27 @@ def test_geometry_may_lie_one_folder_deeper_but_not_in_two(made, tmp_path):
     (tmp_path / "one/coarse/0.obj").touch()
     with pytest.raises(FormatError, match="one sequence of geometry"):
         guess(benchmark, tmp_path)
+
+
+def test_arrays_of_vertices_are_geometry_like_files_of_meshes(made, tmp_path):
+    benchmark, _ = made
+    vertices, faces = np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32)
+    for clip in CLIPS:
+        (tmp_path / "in" / clip).mkdir(parents=True)
+        np.save(tmp_path / "in" / clip / "faces.npy", faces)
+        for k in range(3):
+            np.save(tmp_path / "in" / clip / f"frame_{k:04d}.npy", vertices + k)
+    found = guess(benchmark, tmp_path / "in")
+    assert found.layout.id == "geometry" and set(found.sources) == set(CLIPS)
+    folder = found.sources[CLIPS[0]].places[""]
+    upright, turned = (read_geometry(folder, 8, up=up) for up in ("z", "y"))
+    assert upright.kind == "mesh" and np.allclose(upright.times, [0, 1 / 8, 2 / 8])
+    assert np.allclose(upright.frames[2].vertices, vertices + 2)
+    x, y, z = (vertices + 1).T
+    assert np.allclose(turned.frames[1].vertices, np.stack([x, -z, y], 1))  # y up becomes z up
+    (folder / "0000.glb").touch()
+    with pytest.raises(FormatError, match="one form of geometry"):
+        read_geometry(folder, 8)
 
 
 def test_clips_may_be_called_by_their_object_if_it_has_one(made, tmp_path):
