@@ -13,7 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -302,10 +302,13 @@ def resample(video: Video, count: int) -> Video:
     return Video(video.frames[nearest], wanted)
 
 
-def write_video(path: Path, images: Iterable[UInt8[np.ndarray, "H W 3"]], fps: float) -> None:
+def write_video(
+    path: Path, images: Iterable[UInt8[np.ndarray, "H W 3"]], fps: float, options: Sequence[str] = ()
+) -> None:
     """Images of one size, for viewing: an H.264 film (.mp4; even sizes) or a GIF with its best 256 colours (.gif).
 
     Both lose something; numbers are never computed from them. Nothing is left behind if an error ends the writing.
+    `options`: of ffmpeg's encoder, after ours.
     """
     if path.suffix.lower() not in ENCODERS:
         raise FormatError(path, f"a name that ends in {' or '.join(ENCODERS)}", repr(path.suffix))
@@ -321,7 +324,7 @@ def write_video(path: Path, images: Iterable[UInt8[np.ndarray, "H W 3"]], fps: f
     command = [_ffmpeg(), "-hide_banner", "-nostats", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-video_size", f"{width}x{height}", "-framerate", f"{fps}", "-i", "pipe:0"]
     with atomic(path) as temporary:
-        command += [*ENCODERS[path.suffix.lower()], f"file:{temporary.resolve()}"]
+        command += [*ENCODERS[path.suffix.lower()], *options, f"file:{temporary.resolve()}"]
         with _running(path, command, stdin=subprocess.PIPE) as (process, log):
             assert process.stdin is not None
             with suppress(BrokenPipeError):  # ffmpeg ended before us: its exit status tells

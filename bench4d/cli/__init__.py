@@ -11,7 +11,7 @@ import os
 import sys
 
 from bench4d import __version__
-from bench4d.cli import atlas, check, explain, figure, listing, new_method, score, study, study_table, table, weights
+from bench4d.cli import atlas, check, explain, figure, listing, new_method, score, site, study, study_table, table, weights
 from bench4d.errors import FormatError
 
 DESCRIPTION = """Benchmark of video-to-4D generation.
@@ -21,7 +21,7 @@ Score a folder:    bench4d score my-renders --benchmark synth4d
 Read a number:     bench4d explain lpips-vgg
 
 `bench4d COMMAND --help` shows an example of each command; docs/cli.md has them all."""
-COMMANDS = (listing, check, new_method, score, table, atlas, figure, study, study_table, explain, weights)
+COMMANDS = (listing, check, new_method, score, table, site, atlas, figure, study, study_table, explain, weights)
 
 
 def main(arguments: list[str] | None = None) -> int:

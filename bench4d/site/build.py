@@ -1,0 +1,135 @@
+"""`build_site`: a folder of results becomes a folder of pages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ..benchmark import Benchmark
+from ..method import Method
+from ..metric import Metric
+from .assets import make_asset
+from .clip_data import Entry, Shown, clip_data, entries_of, values_of
+from .films import Film, Wanted, make_film
+from .numbers import grouped_rows, numbers_data
+from .pages import write_pages
+from .run import Run, read_run
+from .table_data import table_data
+from .writing import slug, write_data, write_text
+
+STATIC = Path(__file__).with_name("static")
+
+
+def build_site(
+    results: Path,
+    benchmark: Benchmark,
+    methods: Sequence[Method],
+    metrics: Mapping[str, Metric],
+    out: Path | None = None,
+    skipped: Mapping[str, str] | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Write the site of `results` (a folder with scores.parquet); returns its index.html.
+
+    Films and assets that are there already are not made again; whatever an earlier build left and this one does not
+    need is removed.
+
+    Args:
+        out: the site's folder (default: `results`/site).
+        skipped: methods that were not run, and why.
+        workers: films and assets that are made at once (default: all cores).
+    """
+    run = read_run(results, benchmark, methods, metrics, skipped or {})
+    site = out or results / "site"
+    index = site / "index.html"
+    index.unlink(missing_ok=True)  # while it is there, the site is whole
+    kept = _copy_static(site)
+    shown = _make_media(run, site, workers or len(os.sched_getaffinity(0)))
+    names = ["table"]
+    values, by_method = values_of(run), grouped_rows(run)
+    posters: dict[str, str | None] = {}
+    for k, clip in enumerate(benchmark.clips):
+        own = shown[clip]
+        films = own[""].films or next((one.films for one in own.values() if one.films), {})
+        posters[clip] = next((film.poster for film in films.values()), None)
+        write_data(site, f"clips/{k}", clip_data(run, k, values, own))
+        names.append(f"clips/{k}")
+    for k in range(len(run.lines)):
+        write_data(site, f"numbers/{k}", numbers_data(run, k, by_method))
+        names.append(f"numbers/{k}")
+    write_data(site, "table", table_data(run, posters))
+    kept |= {Path("data", f"{name}.js") for name in names} | _media_files(shown)
+    pages = write_pages(run, by_method)
+    for name, text in pages.items():
+        if name != "index.html":
+            write_text(site / name, text)
+    _sweep(site, kept | {Path(name) for name in pages})
+    write_text(index, pages["index.html"])
+    return index
+
+
+def _copy_static(site: Path) -> set[Path]:
+    files = sorted(path for path in STATIC.rglob("*") if path.is_file()) if STATIC.is_dir() else []
+    for path in files:
+        target = site / "static" / path.relative_to(STATIC)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.is_file() or target.read_bytes() != path.read_bytes():
+            shutil.copyfile(path, target)
+    return {Path("static") / path.relative_to(STATIC) for path in files}
+
+
+def _make_media(run: Run, site: Path, workers: int) -> dict[str, dict[str, Shown]]:
+    """Clip -> entry's key ("" for the truth) -> what was made."""
+    with ThreadPoolExecutor(
+        workers
+    ) as pool:  # the work is done by ffmpeg, Pillow, NumPy and zlib, beside Python's lock
+        jobs = {
+            (clip, key): pool.submit(_show, run, site, k, clip, entry)
+            for k, clip in enumerate(run.benchmark.clips)
+            for key, entry in [("", None), *((e.key, e) for e in entries_of(run))]
+        }
+        made = {where: job.result() for where, job in jobs.items()}
+    found: dict[str, dict[str, Shown]] = {}
+    for (clip, key), shown in made.items():
+        found.setdefault(clip, {})[key] = shown
+    return found
+
+
+def _show(run: Run, site: Path, k: int, clip: str, entry: Entry | None) -> Shown:
+    """The films and the asset of one clip's entry, or of its truth."""
+    truth = run.truth(clip)
+    place = run.place(entry.method, entry.seed, clip) if entry else truth
+    if place is None:
+        return Shown(asset_note="no files of this clip were kept")
+    who = f"{run.names[entry.method]}-s{entry.seed}" if entry else "truth"
+    stem, count, fps = f"media/{slug(clip)}/{who}", len(run.benchmark.times), run.benchmark.data["fps"]
+    films: dict[str, Film] = {}
+    errors: dict[str, Film] = {}
+    for view in run.benchmark.views:
+        pictures, true = place / "frames" / view / "rgb", truth / "frames" / view / "rgb"
+        if film := make_film(site, Wanted(f"{stem}-{view}", pictures), count, fps):
+            films[view] = film
+        if entry and (film := make_film(site, Wanted(f"{stem}-{view}-error", pictures, true), count, fps)):
+            errors[view] = film
+    asset, note = make_asset(run, site, f"assets/{k}-{who}", place, aligned=entry is not None)
+    return Shown(films, errors, asset, note)
+
+
+def _media_files(shown: Mapping[str, Mapping[str, Shown]]) -> set[Path]:
+    every = [one for clip in shown.values() for one in clip.values()]
+    films = [film for one in every for film in (*one.films.values(), *one.errors.values())]
+    assets = {Path("data", f"{one.asset}.js") for one in every if one.asset}
+    return {Path(path) for film in films for path in (film.video, film.poster)} | assets
+
+
+def _sweep(site: Path, kept: set[Path]) -> None:
+    """Remove what an earlier build left: only in folders that are ours."""
+    for top in ("data", "media", "methods", "metrics", "static"):
+        for path in sorted((site / top).rglob("*"), reverse=True):
+            if path.is_file() and path.relative_to(site) not in kept:
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
