@@ -1,7 +1,7 @@
 """Films of rendered frames for browsers, and films of how they differ from the truth. Lossy: for eyes alone.
 
 A file's name ends with a hash of the pictures it shows, so one that exists is up to date: a second build encodes
-nothing, a build that was killed goes on, and equal pictures (ground_truth and the truth) are one file.
+nothing, and a build that was killed goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIDE = 256  # pixels, at most
 ERROR_MAX = 0.5  # mean absolute difference of R, G and B (of 1) that has the last colour
 ERROR_COLORS = ("#0b0b1e", "#4b1d6f", "#a3285e", "#e65c2b", "#fbb61a", "#fcffd6")
 VERSION = 1  # goes up whenever equal pictures would become another film
-# Every picture is a key picture, so that a browser seeks exactly; the colour matrix is stated, not guessed from the size.
+# Every picture is a key picture, so that a browser seeks exactly; the colour matrix is stated, not guessed.
 ENCODER = ("-preset", "veryfast", "-crf", "25", "-g", "1", "-bf", "0", "-threads", "1")
 ENCODER += ("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-color_range", "tv")
 ENCODER += ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")

@@ -1,0 +1,138 @@
+"""Gaussian sequences for the viewer, fitted into a budget of bytes: first coarser numbers, then fewer splats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64, UInt32
+
+from ..asset import Gaussians
+from .packing import Delta, Packed, pack, quantised, stretched
+
+SH0 = 0.28209479177387814  # the constant spherical harmonic
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Levels of a position along an axis and of the logarithm of a scale; steps of a rotation and of a colour, of 256."""
+
+    position: int
+    scale: int
+    rotation: int
+    color: int
+
+
+FINE = Precision(2**16, 256, 1, 1)
+LADDER = (FINE, Precision(2**13, 64, 4, 2), Precision(2**12, 32, 8, 4))
+Box = tuple[np.ndarray, np.ndarray]
+
+
+def gaussian_arrays(frames: Sequence[Gaussians], box: Box, budget: int) -> tuple[list[Packed], list[int], str]:
+    """(arrays of at most `budget` deflated bytes, [splats shown, splats there are] of all frames, a note if they differ).
+
+    Colours are the part that does not depend on the view.
+    """
+    there = sum(len(frame.means) for frame in frames)
+    for precision in LADDER:
+        arrays = _smaller(frames, box, precision)
+        size = len(pack(arrays)[2])
+        if size <= budget:
+            return arrays, [there, there], ""
+    share = 1.0
+    while size > budget:  # what is left out changes what the rest is packed to, so it is tried
+        share *= 0.97 * budget / size
+        kept = [_most_visible(frame, share) for frame in frames]
+        arrays = _smaller(kept, box, LADDER[-1])
+        size = len(pack(arrays)[2])
+    shown = sum(len(frame.means) for frame in kept)
+    return arrays, [shown, there], f"the viewer shows the {shown / there:.0%} of the splats that cover most"
+
+
+def _most_visible(frame: Gaussians, share: float) -> Gaussians:
+    """By opacity times the area of the largest cross section; the order is kept."""
+    scales = np.sort(frame.scales, axis=1)
+    weight = frame.opacities * scales[:, 1] * scales[:, 2]
+    kept = np.sort(np.argsort(-weight, kind="stable")[: max(1, round(share * len(weight)))])
+    return _taken(frame, kept)
+
+
+def _taken(frame: Gaussians, index: Int64[np.ndarray, " n"]) -> Gaussians:
+    arrays = (frame.means, frame.scales, frame.quaternions, frame.opacities, frame.sh)
+    return Gaussians(*(array[index] for array in arrays), frame.dilation, frame.compensate)
+
+
+def _smaller(frames: Sequence[Gaussians], box: Box, precision: Precision) -> list[Packed]:
+    """Splats that stay the same ones are stored as changes from frame to frame, others in an order along which
+    neighbours are near; which of the two is smaller is tried on a few frames."""
+    apart = [_taken(frame, _order(frame, box)) for frame in frames]
+    counts = {len(frame.means) for frame in frames}
+    if len(counts) > 1 or len(frames) < 2:
+        return _arrays(apart, box, precision, "row")
+    first = _order(frames[0], box)
+    together = [_taken(frame, first) for frame in frames]
+    sizes = [
+        len(pack(_arrays(some[:3], box, precision, delta))[2]) for some, delta in ((together, "frame"), (apart, "row"))
+    ]
+    return _arrays(together, box, precision, "frame") if sizes[0] <= sizes[1] else _arrays(apart, box, precision, "row")
+
+
+def _order(frame: Gaussians, box: Box) -> Int64[np.ndarray, " n"]:
+    """Along a Morton curve of 1024 cells a side."""
+    cells = quantised(frame.means, *box, 1024).astype(np.uint64)
+    code = np.zeros(len(cells), np.uint64)
+    for bit in range(10):
+        for axis in range(3):
+            code |= ((cells[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
+    return np.argsort(code, kind="stable")
+
+
+def _arrays(frames: Sequence[Gaussians], box: Box, precision: Precision, delta: Delta) -> list[Packed]:
+    rows = tuple(len(frame.means) for frame in frames)
+    scales = np.log(np.concatenate([frame.scales for frame in frames]).astype(np.float64))
+    low, high = scales.min(axis=0).tolist(), scales.max(axis=0).tolist()
+    center = quantised(np.concatenate([frame.means for frame in frames]), *box, precision.position)
+    size = quantised(scales, low, high, precision.scale)
+    rotation = _smallest_three(np.concatenate([frame.quaternions for frame in frames]), precision.rotation)
+    color = _colors(frames, precision.color)
+    far = stretched(box[0], box[1], precision.position, "u16"), stretched(low, high, precision.scale, "u8")
+    near = tuple(map(float, box[0]))
+    whole = [
+        Packed("center", "u16", center, rows, False, delta, near, far[0]),
+        Packed("scale", "u8", size, rows, False, delta, tuple(low), far[1], log=True),
+        Packed("rotation", "u8", rotation, rows, False, delta),
+        Packed("color", "u8", color, rows, False, delta),
+    ]
+    return [_once(array) if delta == "frame" else array for array in whole]
+
+
+def _once(array: Packed) -> Packed:
+    """Stored once if all frames are equal."""
+    frames = array.values.reshape(len(array.rows), array.rows[0], -1)
+    if not (frames == frames[:1]).all():
+        return array
+    return Packed(array.name, array.type, frames[0], array.rows[:1], True, "row", array.low, array.high, array.log)
+
+
+def _stepped(values: Float[np.ndarray, "n c"], step: int) -> UInt32[np.ndarray, "n c"]:
+    """Numbers from 0 to 255 as the nearest multiples of `step`, and 255."""
+    return np.minimum(255, np.rint(values / step) * step).astype(np.uint32)
+
+
+def _smallest_three(quaternions: Float32[np.ndarray, "n 4"], step: int) -> UInt32[np.ndarray, "n 4"]:
+    """The three smaller components of (w, x, y, z), and which one is left out: the largest, made positive."""
+    q = quaternions.astype(np.float64)
+    q /= np.linalg.norm(q, axis=1, keepdims=True).clip(1e-12)
+    largest = np.argmax(np.abs(q), axis=1)
+    q *= np.where(np.take_along_axis(q, largest[:, None], 1) < 0, -1, 1)
+    others = np.array([[k for k in range(4) if k != left] for left in range(4)])[largest]
+    rest = np.take_along_axis(q, others, 1)  # within 1 / sqrt(2)
+    bytes_ = _stepped(((rest * np.sqrt(2) + 1) / 2).clip(0, 1) * 255, step)
+    return np.concatenate([bytes_, largest[:, None].astype(np.uint32)], axis=1)
+
+
+def _colors(frames: Sequence[Gaussians], step: int) -> UInt32[np.ndarray, "n 4"]:
+    rgb = np.concatenate([0.5 + SH0 * frame.sh[:, 0] for frame in frames]).clip(0, 1)
+    alpha = np.concatenate([frame.opacities for frame in frames]).clip(0, 1)
+    return _stepped(np.concatenate([rgb, alpha[:, None]], axis=1) * 255, step)
