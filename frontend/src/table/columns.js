@@ -1,0 +1,63 @@
+// Which columns are shown, how they are grouped and in which order rows stand.
+
+/** @typedef {{id: string, metric: string, group: string | null, family: string, title: string, unit: string, direction: "higher" | "lower",
+ *   decimals: number, quality: boolean, in_table: boolean, page: string, definition: string}} Column */
+
+const TITLES = { novel: "Unseen views", input: "Input view", shape: "Shape", cost: "Cost" };
+
+/** The group that a column stands under. @param {Column} column */
+export function groupOf(column) {
+  return column.group ?? (column.quality ? "shape" : "cost");
+}
+
+export function titleOf(group) {
+  return TITLES[group] ?? group;
+}
+
+/** Families of which the protocol's table has more than one metric: what the variant selectors choose from. @param {Column[]} columns */
+export function variants(columns) {
+  const families = new Map();
+  for (const column of columns.filter((c) => c.in_table && c.quality)) {
+    const known = families.get(column.family) ?? [];
+    if (!known.some((c) => c.metric === column.metric)) families.set(column.family, [...known, column]);
+  }
+  return [...families].filter(([, members]) => members.length > 1).map(([family, members]) => ({ family, members }));
+}
+
+/**
+ * Columns by group. Of a family the chosen metric alone, with its columns outside the protocol's table if it is not the
+ * first; everything if `all`.
+ * @param {Column[]} columns @param {{chosen: Record<string, string>, hidden: Set<string>, all: boolean}} state
+ */
+export function shown(columns, state) {
+  const first = Object.fromEntries(variants(columns).map((v) => [v.family, v.members[0].metric]));
+  const groups = new Map();
+  for (const column of columns) {
+    const group = groupOf(column),
+      pick = state.chosen[column.family];
+    const wanted = pick
+      ? column.metric === pick && (column.in_table || pick !== first[column.family])
+      : column.in_table;
+    if (state.hidden.has(group) || !(state.all || wanted)) continue;
+    groups.set(group, [...(groups.get(group) ?? []), column]);
+  }
+  return [...groups].map(([group, members]) => ({ group, title: titleOf(group), columns: members }));
+}
+
+/** A title in two lines: "LPIPS (VGG)" is LPIPS and VGG. @returns {[string, string]} */
+export function twoLines(title) {
+  const found = /^(.*\S)\s*\(([^()]*)\)$/.exec(title);
+  return found ? [found[1], found[2]] : [title, ""];
+}
+
+/** Methods in order of a column ("rank", "method" or a column's id); those without a value come last either way. */
+export function sorted(methods, cells, key, descending) {
+  const value = (m) =>
+    key === "method" ? m.title.toLowerCase() : ((key === "rank" ? m.rank?.value : cells[m.id]?.[key]?.value) ?? null);
+  return [...methods].sort((a, b) => {
+    const [x, y] = [value(a), value(b)];
+    if (x === null || y === null) return Number(x === null) - Number(y === null);
+    const order = x < y ? -1 : x > y ? 1 : 0;
+    return descending ? -order : order;
+  });
+}
