@@ -8,13 +8,13 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from ..asset import Asset4D, Gaussians, Mesh
+from ..asset import Asset4D, Frame, Gaussians, Mesh
 from ..asset_io import read_asset
 from ..benchmark import Benchmark
 from ..errors import FormatError
@@ -24,7 +24,7 @@ from .gaussian_assets import gaussian_arrays
 from .packing import Packed, pack, quantised, stretched, write_packed
 from .run import Run, record
 
-VERSION = 1  # goes up whenever equal assets would become another file
+VERSION = 2  # goes up whenever equal assets would become another file
 MAX_BYTES = 15_000_000  # of a file
 MAX_ROWS = 8_000_000  # vertices, faces or splats of all frames together
 LEVELS = (2**16, 2**13, 2**12)  # of a position along an axis, until the file is small enough
@@ -63,12 +63,12 @@ def make_asset(run: Run, site: Path, stem: str, place: Path, aligned: bool) -> t
     return name, ""
 
 
-def _frames(asset: Asset4D, benchmark: Benchmark, matrix: np.ndarray) -> list[Mesh] | list[Gaussians]:
+def _frames(asset: Asset4D, benchmark: Benchmark, matrix: Float64[np.ndarray, "4 4"]) -> list[Mesh] | list[Gaussians]:
     """At the protocol's times, in the world, as they were rendered. Raises FormatError if that is too much."""
     found: list[Any] = []
     rows = 0
     for time in benchmark.times:
-        frame = transformed(asset.frame_at(float(time), benchmark.data["time_rule"]), matrix)  # type: ignore[arg-type]
+        frame = transformed(cast(Frame, asset.frame_at(float(time), benchmark.data["time_rule"])), matrix)
         rows += len(frame.means) if isinstance(frame, Gaussians) else len(frame.vertices) + len(frame.faces)
         if rows > MAX_ROWS:
             raise FormatError("asset", f"at most {MAX_ROWS} elements in all frames for the viewer", "more")
@@ -91,17 +91,19 @@ def _packed(frames: list[Mesh] | list[Gaussians]) -> tuple[dict[str, Any], bytes
     box = every.min(axis=0).astype(np.float64), every.max(axis=0).astype(np.float64)
     told: dict[str, Any] = {"box": [side.tolist() for side in box], "textures": [], "note": ""}
     if isinstance(frames[0], Mesh):
-        told["textures"] = _textures(frames)  # type: ignore[arg-type]
+        told["textures"] = _textures(frames)
         room = MAX_BYTES - 2 * sum(map(len, told["textures"])) - 4096
-        attempts = (_mesh_arrays(frames, box, levels) for levels in LEVELS)  # type: ignore[arg-type]
+        attempts = (_mesh_arrays(frames, box, levels) for levels in LEVELS)
         for arrays in attempts:
             headers, size, deflated = pack(arrays)
             if len(deflated) * FILE_SHARE <= room:
                 return told | {"arrays": headers, "bytes": size, "packed": len(deflated)}, deflated
         raise FormatError("asset", f"a mesh of at most {MAX_BYTES / 1e6:g} MB for the viewer", f"{len(deflated)} bytes")
-    arrays, share, note = gaussian_arrays(frames, box, int((MAX_BYTES - 4096) / FILE_SHARE))  # type: ignore[arg-type]
+    arrays, share, note = gaussian_arrays(frames, box, int((MAX_BYTES - 4096) / FILE_SHARE))
     headers, size, deflated = pack(arrays)
-    told |= {"shown": share, "note": note}
+    first = frames[0]
+    assert isinstance(first, Gaussians)
+    told |= {"shown": share, "note": note, "dilation": first.dilation, "compensate": first.compensate}
     return told | {"arrays": headers, "bytes": size, "packed": len(deflated)}, deflated
 
 
@@ -144,12 +146,12 @@ def _delta(rows: tuple[int, ...], same_topology: bool) -> Any:
 
 def _textures(frames: Sequence[Mesh]) -> list[str]:
     """Data URLs: one a frame, one for all if they are equal, none without textures."""
-    pictures = [frame.texture for frame in frames]
-    if pictures[0] is None:
+    pictures = [frame.texture for frame in frames if frame.texture is not None]
+    if not pictures:
         return []
-    if all(np.array_equal(picture, pictures[0]) for picture in pictures[1:]):
+    if _stacked(pictures)[1]:
         pictures = pictures[:1]
-    return [_data_url(picture) for picture in pictures if picture is not None]
+    return [_data_url(picture) for picture in pictures]
 
 
 def _data_url(picture: UInt8[np.ndarray, "H W 4"]) -> str:

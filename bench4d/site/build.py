@@ -15,7 +15,7 @@ from .assets import make_asset
 from .clip_data import Entry, Shown, clip_data, entries_of, values_of
 from .films import Film, Wanted, make_film
 from .numbers import grouped_rows, numbers_data
-from .pages import write_pages
+from .pages import make_pages
 from .run import Run, read_run
 from .table_data import table_data
 from .writing import slug, write_data, write_text
@@ -62,7 +62,7 @@ def build_site(
         names.append(f"numbers/{k}")
     write_data(site, "table", table_data(run, posters))
     kept |= {Path("data", f"{name}.js") for name in names} | _media_files(shown)
-    pages = write_pages(run, by_method)
+    pages = make_pages(run)
     for name, text in pages.items():
         if name != "index.html":
             write_text(site / name, text)

@@ -70,11 +70,12 @@ def values_of(run: Run) -> Values:
     cells: dict[tuple[str, int, str], dict[str, float]] = {}
     for name, part in split(rows, run.methods).items():
         for column in run.columns:
-            for (_, seed, clip), value in clip_values(select(part, column)).items():
-                cells.setdefault((name, int(seed), str(clip)), {})[column.key] = rounded(value)
-    states = {
-        (r.method, int(r.seed), r.clip): ("failed", r.reason) for r in rows[rows["status"] == "failed"].itertuples()
-    }
+            means = clip_values(select(part, column))
+            for (_, seed, clip), value in zip(means.index.tolist(), means.tolist(), strict=True):
+                cells.setdefault((name, seed, clip), {})[column.key] = rounded(value)
+    failed = rows[rows["status"] == "failed"]
+    keys = zip(failed["method"].tolist(), failed["seed"].tolist(), failed["clip"].tolist(), strict=True)
+    states = {key: ("failed", reason) for key, reason in zip(keys, failed["reason"].tolist(), strict=True)}
     return Values(cells, _frames_of(run.frames, len(run.benchmark.times)), states)
 
 

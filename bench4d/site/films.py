@@ -24,9 +24,11 @@ ERROR_MAX = 0.5  # mean absolute difference of R, G and B (of 1) that has the la
 ERROR_COLORS = ("#0b0b1e", "#4b1d6f", "#a3285e", "#e65c2b", "#fbb61a", "#fcffd6")
 VERSION = 1  # goes up whenever equal pictures would become another film
 # Every picture is a key picture, so that a browser seeks exactly; the colour matrix is stated, not guessed.
-ENCODER = ("-preset", "veryfast", "-crf", "25", "-g", "1", "-bf", "0", "-threads", "1")
-ENCODER += ("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-color_range", "tv")
-ENCODER += ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
+ENCODER = (
+    *("-preset", "veryfast", "-crf", "25", "-g", "1", "-bf", "0", "-threads", "1"),
+    *("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-color_range", "tv"),
+    *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
+)
 
 
 @dataclass(frozen=True)

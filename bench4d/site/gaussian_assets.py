@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt32
@@ -16,7 +16,7 @@ SH0 = 0.28209479177387814  # the constant spherical harmonic
 
 @dataclass(frozen=True)
 class Precision:
-    """Levels of a position along an axis and of the logarithm of a scale; steps of a rotation and of a colour, of 256."""
+    """Levels of a position along an axis and of a scale's logarithm; steps of a rotation and of a colour, of 256."""
 
     position: int
     scale: int
@@ -30,7 +30,7 @@ Box = tuple[np.ndarray, np.ndarray]
 
 
 def gaussian_arrays(frames: Sequence[Gaussians], box: Box, budget: int) -> tuple[list[Packed], list[int], str]:
-    """(arrays of at most `budget` deflated bytes, [splats shown, splats there are] of all frames, a note if they differ).
+    """(arrays of at most `budget` deflated bytes, [splats shown, splats there are] in all, a note if they differ).
 
     Colours are the part that does not depend on the view.
     """
@@ -59,8 +59,8 @@ def _most_visible(frame: Gaussians, share: float) -> Gaussians:
 
 
 def _taken(frame: Gaussians, index: Int64[np.ndarray, " n"]) -> Gaussians:
-    arrays = (frame.means, frame.scales, frame.quaternions, frame.opacities, frame.sh)
-    return Gaussians(*(array[index] for array in arrays), frame.dilation, frame.compensate)
+    names = ("means", "scales", "quaternions", "opacities", "sh")
+    return replace(frame, **{name: getattr(frame, name)[index] for name in names})
 
 
 def _smaller(frames: Sequence[Gaussians], box: Box, precision: Precision) -> list[Packed]:
@@ -72,15 +72,15 @@ def _smaller(frames: Sequence[Gaussians], box: Box, precision: Precision) -> lis
         return _arrays(apart, box, precision, "row")
     first = _order(frames[0], box)
     together = [_taken(frame, first) for frame in frames]
-    sizes = [
-        len(pack(_arrays(some[:3], box, precision, delta))[2]) for some, delta in ((together, "frame"), (apart, "row"))
-    ]
-    return _arrays(together, box, precision, "frame") if sizes[0] <= sizes[1] else _arrays(apart, box, precision, "row")
+    by_frame = len(pack(_arrays(together[:3], box, precision, "frame"))[2])
+    if by_frame <= len(pack(_arrays(apart[:3], box, precision, "row"))[2]):
+        return _arrays(together, box, precision, "frame")
+    return _arrays(apart, box, precision, "row")
 
 
 def _order(frame: Gaussians, box: Box) -> Int64[np.ndarray, " n"]:
     """Along a Morton curve of 1024 cells a side."""
-    cells = quantised(frame.means, *box, 1024).astype(np.uint64)
+    cells = quantised(frame.means, box[0], box[1], 1024).astype(np.uint64)
     code = np.zeros(len(cells), np.uint64)
     for bit in range(10):
         for axis in range(3):
@@ -92,7 +92,7 @@ def _arrays(frames: Sequence[Gaussians], box: Box, precision: Precision, delta: 
     rows = tuple(len(frame.means) for frame in frames)
     scales = np.log(np.concatenate([frame.scales for frame in frames]).astype(np.float64))
     low, high = scales.min(axis=0).tolist(), scales.max(axis=0).tolist()
-    center = quantised(np.concatenate([frame.means for frame in frames]), *box, precision.position)
+    center = quantised(np.concatenate([frame.means for frame in frames]), box[0], box[1], precision.position)
     size = quantised(scales, low, high, precision.scale)
     rotation = _smallest_three(np.concatenate([frame.quaternions for frame in frames]), precision.rotation)
     color = _colors(frames, precision.color)

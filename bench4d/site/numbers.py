@@ -68,8 +68,8 @@ def _unique(values: pd.Series) -> Any:
 
 
 def _common(run: Run, rows: pd.DataFrame) -> dict[str, Any]:
-    keys = ("benchmark", "benchmark_version", "split", "protocol", "alignment", "method_version")
-    keys += ("params_sha256", "weights_sha256", "code_version")
+    keys = ["benchmark", "benchmark_version", "split", "protocol", "alignment", "method_version"]
+    keys += ["params_sha256", "weights_sha256", "code_version"]
     told = {key: _unique(rows[key]) for key in keys}
     return {("protocol_sha256" if key == "protocol" else key): value for key, value in told.items() if value != []}
 

@@ -1,6 +1,6 @@
 """Numbers into few bytes that a browser unpacks with a few lines: quantised, differenced, planar, deflated, as text.
 
-The text is that of a script in UTF-16, 15 bits a character (7 % overhead where base64 has 33 %): U+3400 to U+B3FF are all
+The text is that of a script in UTF-16, 15 bits a character (7 % more where base64 has 33 %): U+3400 to U+B3FF are all
 plain characters, and browsers follow the byte order mark of a script. docs/site.md has the form in full.
 """
 
@@ -24,6 +24,7 @@ WIDTHS = {"u8": 1, "u16": 2, "u32": 4}  # bytes
 LEVEL = 7  # of deflate
 Type = Literal["u8", "u16", "u32"]
 Delta = Literal["none", "row", "frame"]
+Bounds = Sequence[float] | Float[np.ndarray, " c"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Packed:
         rows: of each frame; of a shared array one number.
         delta: what is stored is the difference from the row before, or from the same row of the frame before (modulo
             the type's range); it only decides on the size.
-        low, high: what 0 and the type's largest number stand for, by component; empty if the numbers stand for themselves.
+        low, high: what 0 and the type's largest number stand for, by component; empty: the numbers are meant.
         log: whether these are logarithms.
     """
 
@@ -68,17 +69,15 @@ class Packed:
         return told | ({"low": list(self.low), "high": list(self.high)} if self.low else {})
 
 
-def quantised(
-    values: Float[np.ndarray, "n c"], low: Sequence[float], high: Sequence[float], levels: int
-) -> UInt32[np.ndarray, "n c"]:
+def quantised(values: Float[np.ndarray, "n c"], low: Bounds, high: Bounds, levels: int) -> UInt32[np.ndarray, "n c"]:
     """0 for `low` to `levels` - 1 for `high`, rounded; a component without extent is 0."""
     bottom, extent = np.asarray(low, np.float64), np.subtract(high, low)
     share = (values - bottom) / np.where(extent > 0, extent, 1)
     return np.rint(share.clip(0, 1) * (levels - 1)).astype(np.uint32)
 
 
-def stretched(low: Sequence[float], high: Sequence[float], levels: int, type: Type) -> tuple[float, ...]:
-    """What the type's largest number stands for if `levels` - 1 stands for `high`: fewer levels, smaller differences."""
+def stretched(low: Bounds, high: Bounds, levels: int, type: Type) -> tuple[float, ...]:
+    """What the type's largest number stands for where `levels` - 1 stands for `high`: fewer levels, fewer bytes."""
     most = 2 ** (8 * WIDTHS[type]) - 1
     return tuple(float(a + (b - a) * most / (levels - 1)) for a, b in zip(low, high, strict=True))
 
@@ -101,8 +100,8 @@ def to_text(data: bytes) -> str:
     ['0xb3ff', '0x3400', '0x9400']
     """
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
-    bits = np.concatenate([bits, np.zeros(-len(bits) % BITS, np.uint8)]).reshape(-1, BITS)
-    words = np.packbits(bits, axis=1).astype(np.uint16)  # 15 bits in two bytes, the last bit empty
+    rows = np.concatenate([bits, np.zeros(-len(bits) % BITS, np.uint8)]).reshape(-1, BITS)
+    words = np.packbits(rows, axis=1).astype(np.uint16)  # 15 bits in two bytes, the last bit empty
     codes = ((words[:, 0] << 8 | words[:, 1]) >> 1) + FIRST_CHAR if len(words) else np.empty(0, np.uint16)
     return codes.astype("<u2").tobytes().decode("utf-16-le")
 

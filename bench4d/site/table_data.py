@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import __version__
+from ..benchmark import Benchmark
 from ..stats import Interval
 from ..table_formats import decimals, notes
 from ..tables import Cell, TableRow
@@ -27,6 +28,7 @@ def table_data(run: Run, posters: dict[str, str | None]) -> dict[str, Any]:
     return {
         "benchmark": benchmark.id,
         "title": benchmark.data["title"],
+        "about": about(benchmark),
         "version": benchmark.version,
         "split": benchmark.data["split"],
         "code_version": sorted(set(run.rows["code_version"])),
@@ -44,6 +46,29 @@ def table_data(run: Run, posters: dict[str, str | None]) -> dict[str, Any]:
         },
         "published": published_data(run),
     }
+
+
+def about(benchmark: Benchmark) -> str:
+    """What the benchmark is, for somebody who sees a number of it for the first time."""
+    data, objects = benchmark.data, len(set(benchmark.object_of.values()))
+    groups = [view["group"] for view in data["views"]]
+    novel = groups.count("novel")
+    told = "Methods turn one video of an object into a moving 3D object. Here their results on "
+    told += f"{_counted(len(benchmark.clips), 'clip')} of {_counted(objects, 'object')} are compared with the truth, "
+    if not novel:
+        return told + "frame by frame, from the camera of the video."
+    return (
+        told
+        + f"frame by frame, from {_counted(novel, 'view')} that they were not given and from the camera of the video."
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    """
+    >>> _counted(1, "clip"), _counted(4, "clip")
+    ('1 clip', '4 clips')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def title_of(metric: str) -> str:
