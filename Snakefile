@@ -13,6 +13,7 @@ include: "workflow/rules/common.smk"
 rule all:
     input:
         expand("results/{benchmark}/table.{form}", benchmark=BENCHMARKS, form=["csv", "md", "tex", "html", "txt"]),
+        expand("results/{benchmark}/site/index.html", benchmark=BENCHMARKS if config["site"] else []),
 
 
 include: "workflow/rules/clips.smk"
@@ -21,3 +22,4 @@ include: "workflow/rules/align.smk"
 include: "workflow/rules/render.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/site.smk"

@@ -35,7 +35,7 @@ def mean_ranks(run: Run) -> list[dict[str, Any]]:
         count = sum(other.alignment == row.alignment for other in ranked)
         mean, interval, _ = number(rank_cell(row), 2)
         chart = interval_row(row.mean_rank, 1, max(2, count), None, f"mean rank of {row.method.id}: {mean} {interval}")
-        told = {"id": row.method.id, "alignment": row.alignment, "mean": mean, "interval": interval}
+        told = {"id": row.method.id, "count": count, "alignment": row.alignment, "mean": mean, "interval": interval}
         found.append(told | {"chart": chart, "page": f"methods/{run.names[row.method.id]}.html"})
     return found
 
@@ -64,7 +64,8 @@ def _plots(run: Run, column: Column, by_method: Mapping[str, pd.DataFrame]) -> l
     """One dot plot for each alignment."""
     found = []
     for alignment in dict.fromkeys(row.alignment for row in run.lines):
-        lines = [row for row in run.lines if row.alignment == alignment]
+        # as in `compare`, ground_truth bounds nothing: it is perfect whatever it is compared with
+        lines = [row for row in run.lines if row.alignment == alignment and row.method.id != "ground_truth"]
         ranked = [row.method.id for row in lines if row.ranked]
         same = {row.method.id: by_method[row.method.id] for row in lines}
         table = rivals_means(same, column, ranked)

@@ -15,6 +15,7 @@ from .writing import slug
 # What people write for the ids that they know well.
 TITLES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "fvd": "FVD", "kvd": "KVD", "fid": "FID", "iou": "IoU"}
 TITLES |= {"cd": "CD", "clip": "CLIP", "vgg": "VGG", "alex": "AlexNet", "cpu": "CPU", "gpu": "GPU", "fv4d": "FV4D"}
+WHOLE = {"silhouette-iou": "Silhouette IoU", "chamfer-floor": "Chamfer, floor"}
 TITLES |= {"fscore": "F-score", "i3d": "I3D", "3d": "3D", "4d": "4D", "dreamsim": "DreamSim", "videomae": "VideoMAE"}
 
 
@@ -76,6 +77,8 @@ def title_of(metric: str) -> str:
     >>> title_of("lpips-vgg"), title_of("chamfer"), title_of("psnr-masked")
     ('LPIPS (VGG)', 'Chamfer', 'PSNR (masked)')
     """
+    if metric in WHOLE:
+        return WHOLE[metric]
     head, *rest = metric.split("-")
     shown = TITLES.get(head, head.capitalize())
     return f"{shown} ({' '.join(TITLES.get(part, part) for part in rest)})" if rest else shown

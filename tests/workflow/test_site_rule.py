@@ -1,0 +1,57 @@
+"""The site as a part of the workflow: made by default, cheap to make again, never in the way of a run."""
+
+import json
+
+import yaml
+
+SITE = "results/synth4d-tiny/site"
+
+
+def data_of(checkout, name):
+    text = (checkout.root / SITE / "data" / f"{name}.js").read_text("utf-8")
+    return json.loads(text[text.index(",") + 1 : text.rindex(")")])
+
+
+def configure(checkout, **changes):
+    path = checkout.root / "config/tiny.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
+def test_the_run_leaves_a_site_with_all_evidence(tiny):
+    table = data_of(tiny, "table")
+    assert [m["id"] for m in table["methods"]] == ["billboard", "inflate", "ground_truth", "oracle_static"]
+    for entry in table["clips"]:
+        clip = data_of(tiny, entry["data"])
+        for shown in (clip["truth"], *clip["methods"]):
+            assert set(shown["videos"]) == {view["id"] for view in clip["views"]}
+            assert all((tiny.root / SITE / path).stat().st_size > 500 for path in shown["videos"].values())
+            assert (tiny.root / SITE / "data" / f"{shown['asset']}.js").is_file()
+
+
+def test_a_lost_first_page_is_made_again_without_encoding_anything(checkout):
+    films = {path: path.stat().st_mtime_ns for path in (checkout.root / SITE).rglob("*.mp4")}
+    (checkout.root / SITE / "index.html").unlink()
+    assert checkout.planned() == {"site_synth4d-tiny": 1}
+    checkout.snakemake()
+    assert films and {path: path.stat().st_mtime_ns for path in (checkout.root / SITE).rglob("*.mp4")} == films
+
+
+def test_editing_a_template_makes_the_site_again_and_nothing_else(checkout):
+    checkout.edit("bench4d/site/templates/base.html.j2", "\n{# changed #}\n")
+    assert checkout.planned() == {"site_synth4d-tiny": 1}
+
+
+def test_the_config_can_leave_it_out(checkout):
+    (checkout.root / SITE / "index.html").unlink()
+    configure(checkout, site=False)
+    assert checkout.planned() == {}
+
+
+def test_a_run_that_keeps_scores_alone_has_a_site_that_says_so(checkout):
+    configure(checkout, keep="scores")
+    checkout.edit("baselines/inflate/run.py", "\n# changed\n")
+    checkout.snakemake()
+    clip = data_of(checkout, "clips/0")
+    inflate = next(m for m in clip["methods"] if m["id"] == "inflate")
+    assert inflate["videos"] == {} and inflate["asset"] is None and inflate["cells"]["psnr[novel]"] > 5
+    assert "keep" in inflate["pictures_note"] and "keep" in inflate["asset_note"]
