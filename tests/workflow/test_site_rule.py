@@ -55,3 +55,9 @@ def test_a_run_that_keeps_scores_alone_has_a_site_that_says_so(checkout):
     inflate = next(m for m in clip["methods"] if m["id"] == "inflate")
     assert inflate["videos"] == {} and inflate["asset"] is None and inflate["cells"]["psnr[novel]"] > 5
     assert "keep" in inflate["pictures_note"] and "keep" in inflate["asset_note"]
+
+
+def test_snakemakes_own_report_has_the_table(tiny):
+    tiny.snakemake("--report", "report.html")
+    text = (tiny.root / "report.html").read_text("utf-8")
+    assert "table.html" in text and "Tables" in text

@@ -17,7 +17,13 @@ for benchmark in BENCHMARKS:
                 "metrics/*.py",
             ),
         output:
-            expand(f"results/{benchmark}/table.{{form}}", form=["csv", "md", "tex", "html", "txt"]),
+            expand(f"results/{benchmark}/table.{{form}}", form=["csv", "md", "tex", "txt"]),
+            html=report(
+                f"results/{benchmark}/table.html",
+                caption="../report/table.rst",
+                category="Tables",
+                labels={"benchmark": benchmark},
+            ),
             comparisons=f"results/{benchmark}/comparisons.csv",
             rows=f"results/{benchmark}/scores.parquet",
             frames=f"results/{benchmark}/frames.parquet",

@@ -37,18 +37,13 @@ for benchmark in BENCHMARKS:
         output:
             # The rest of the folder is no output: Snakemake would delete it before it runs the rule again, and films
             # that are up to date would be encoded anew.
-            report(
-                f"results/{benchmark}/site/index.html",
-                caption="../report/site.rst",
-                category="Sites",
-                labels={"benchmark": benchmark},
-            ),
+            f"results/{benchmark}/site/index.html",
         log:
             f"results/{benchmark}/logs/site.log",
         localrule: True
         conda:
             "../envs/report.yaml"
-        threads: workflow.cores or 1
+        threads: 8
         resources:
             mem_mb=4000,
             runtime=120,
