@@ -45,7 +45,7 @@ def toy_benchmark(folder: Path, clips: int = 2, title: str = f"Toy {EVIL}") -> B
 def toy_methods(folder: Path) -> list[Method]:
     """A mesh method, a Gaussian one that fails on the second clip, a hostile one without any files, a reference."""
     common: dict[str, Any] = {"kind": "generator", "trained_on": [], "parameters": {}, "weights": []}
-    evil = {"name": HOSTILE, "paper": f"{EVIL} javascript:alert(4) https://example.org/\"onmouseover=alert(5)"}
+    evil = {"name": HOSTILE, "paper": f'{EVIL} javascript:alert(4) https://example.org/"onmouseover=alert(5)'}
     evil |= {"licence": EVIL, "output": "mesh", "deviations": [HOSTILE], "trained_on": ["synth4d-test", EVIL]}
     evil |= {"parameters": {"a": EVIL}, "status": {"toy": "not-reproducing"}}
     return [

@@ -99,8 +99,8 @@ def _packed(frames: list[Mesh] | list[Gaussians]) -> tuple[dict[str, Any], bytes
             if len(deflated) * FILE_SHARE <= room:
                 return told | {"arrays": headers, "bytes": size, "packed": len(deflated)}, deflated
         raise FormatError("asset", f"a mesh of at most {MAX_BYTES / 1e6:g} MB for the viewer", f"{len(deflated)} bytes")
-    arrays, share, note = gaussian_arrays(frames, box, int((MAX_BYTES - 4096) / FILE_SHARE))
-    headers, size, deflated = pack(arrays)
+    stored, share, note = gaussian_arrays(frames, box, int((MAX_BYTES - 4096) / FILE_SHARE))
+    headers, size, deflated = stored
     first = frames[0]
     assert isinstance(first, Gaussians)
     told |= {"shown": share, "note": note, "dilation": first.dilation, "compensate": first.compensate}

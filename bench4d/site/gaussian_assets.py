@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt32
@@ -26,28 +27,33 @@ class Precision:
 
 FINE = Precision(2**16, 256, 1, 1)
 LADDER = (FINE, Precision(2**13, 64, 4, 2), Precision(2**12, 32, 8, 4))
+SAMPLE = 4  # frames that tell how small the others become
 Box = tuple[np.ndarray, np.ndarray]
+Stored = tuple[list[dict[str, Any]], int, bytes]  # as `pack` makes it
 
 
-def gaussian_arrays(frames: Sequence[Gaussians], box: Box, budget: int) -> tuple[list[Packed], list[int], str]:
-    """(arrays of at most `budget` deflated bytes, [splats shown, splats there are] in all, a note if they differ).
+def gaussian_arrays(frames: Sequence[Gaussians], box: Box, budget: int) -> tuple[Stored, list[int], str]:
+    """(what is stored, of at most `budget` deflated bytes; [splats shown, splats there are] in all; a note if they
+    differ).
 
     Colours are the part that does not depend on the view.
     """
     there = sum(len(frame.means) for frame in frames)
+    some = list(frames[:: max(1, len(frames) // SAMPLE)])
+    part = sum(len(frame.means) for frame in some) / max(1, there)
     for precision in LADDER:
-        arrays = _smaller(frames, box, precision)
-        size = len(pack(arrays)[2])
-        if size <= budget:
-            return arrays, [there, there], ""
+        if precision != LADDER[-1] and len(pack(_smaller(some, box, precision))[2]) > 1.1 * part * budget:
+            continue  # a sample says that it is far too much
+        stored = pack(_smaller(frames, box, precision))
+        if len(stored[2]) <= budget:
+            return stored, [there, there], ""
     share = 1.0
-    while size > budget:  # what is left out changes what the rest is packed to, so it is tried
-        share *= 0.97 * budget / size
+    while len(stored[2]) > budget:  # what is left out changes what the rest is packed to, so it is tried
+        share *= 0.97 * budget / len(stored[2])
         kept = [_most_visible(frame, share) for frame in frames]
-        arrays = _smaller(kept, box, LADDER[-1])
-        size = len(pack(arrays)[2])
+        stored = pack(_smaller(kept, box, LADDER[-1]))
     shown = sum(len(frame.means) for frame in kept)
-    return arrays, [shown, there], f"the viewer shows the {shown / there:.0%} of the splats that cover most"
+    return stored, [shown, there], f"the viewer shows the {shown / there:.0%} of the splats that cover most"
 
 
 def _most_visible(frame: Gaussians, share: float) -> Gaussians:

@@ -21,7 +21,7 @@ from .writing import finite
 
 FIRST_CHAR, BITS = 0x3400, 15
 WIDTHS = {"u8": 1, "u16": 2, "u32": 4}  # bytes
-LEVEL = 7  # of deflate
+LEVEL = 6  # of deflate
 Type = Literal["u8", "u16", "u32"]
 Delta = Literal["none", "row", "frame"]
 Bounds = Sequence[float] | Float[np.ndarray, " c"]
