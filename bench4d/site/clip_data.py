@@ -12,6 +12,7 @@ import pandas as pd
 from ..columns import clip_values, select, split, with_groups
 from .films import ERROR_COLORS, ERROR_MAX, Film
 from .run import Run, record
+from .table_data import views_data
 
 DIGITS = 6  # significant ones: data for pictures of numbers
 
@@ -100,11 +101,6 @@ def rounded(value: float) -> float:
 def clip_data(run: Run, k: int, values: Values, shown: Mapping[str, Shown]) -> dict[str, Any]:
     """`shown`: by an entry's key, and "" for the truth."""
     benchmark, clip = run.benchmark, run.benchmark.clips[k]
-    group = benchmark.group_of
-    views = [
-        {"id": v["id"], "group": group[v["id"]], "title": f"{v['id']} ({v['azimuth']:g}°, {v['elevation']:g}°)"}
-        for v in benchmark.data["views"]
-    ]
     prompt = next(entry.get("prompt") for entry in benchmark.data["clips"] if entry["id"] == clip)
     return {
         "clip": clip,
@@ -113,7 +109,7 @@ def clip_data(run: Run, k: int, values: Values, shown: Mapping[str, Shown]) -> d
         "prompt": prompt,
         "frames": len(benchmark.times),
         "fps": benchmark.data["fps"],
-        "views": views,
+        "views": views_data(benchmark),
         "error_scale": {"max": ERROR_MAX, "colors": list(ERROR_COLORS)},
         "truth": _pictures(shown.get("", Shown())),
         "methods": [_entry(run, entry, clip, values, shown.get(entry.key, Shown())) for entry in entries_of(run)],

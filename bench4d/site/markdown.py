@@ -91,7 +91,9 @@ def _item(lines: Sequence[str], links: Links) -> Markup:
 def _table(lines: Sequence[str], links: Links) -> Markup:
     rows = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in lines]
     body = [row for row in rows[1:] if not all(re.fullmatch(r"\s*:?-*:?\s*", cell) for cell in row)]
-    head = Markup("").join(Markup('<th scope="col">%s</th>') % inline(cell.strip(), links) for cell in rows[0])
+    head = Markup("").join(
+        Markup('<th scope="col" class="text">%s</th>') % inline(cell.strip(), links) for cell in rows[0]
+    )
     cells = Markup("\n").join(
         Markup("<tr>%s</tr>")
         % Markup("").join(Markup('<td class="text">%s</td>') % inline(c.strip(), links) for c in row)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from .. import __version__
 from ..features import weights_of
 from ..method import ROOT, method_folders
 from ..metric import Metric
@@ -37,7 +38,8 @@ def make_pages(run: Run) -> dict[str, str]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.globals |= {"site_title": run.benchmark.data["title"], "linked": markdown.linked}
+    env.globals |= {"benchmark_id": run.benchmark.id, "made_from": _made_from(run), "linked": markdown.linked}
+    env.filters["short"] = short
 
     def page(path: str, template: str, title: str, kind: str = "static", **content: Any) -> tuple[str, str]:
         root = "../" * path.count("/")
@@ -59,6 +61,23 @@ def make_pages(run: Run) -> dict[str, str]:
     return dict(made)
 
 
+def short(text: str, most: int = 32) -> Markup:
+    """A name in a table: cut, with the whole of it as a title.
+
+    >>> short("inflate"), short("a-very-long-name", 8)
+    (Markup('inflate'), Markup('<span title="a-very-long-name">a-very-…</span>'))
+    """
+    if len(text) <= most:
+        return escape(text)
+    return Markup('<span title="{}">{}…</span>').format(text, text[: most - 1])
+
+
+def _made_from(run: Run) -> str:
+    versions = ", ".join(sorted(set(run.rows["code_version"])))
+    made = f"Made by bench4d {__version__} from {len(run.rows)} result rows of {run.benchmark.id}"
+    return f"{made}, scored by code {versions}."
+
+
 def _without_page(metric: dict[str, Any]) -> dict[str, Any]:
     return {key: metric[key] for key in ("title", "definition", "facts")} | {"page": metric["document"]}
 
@@ -71,12 +90,12 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _document(path: Path, links: markdown.Links = markdown.nowhere) -> Markup | None:
-    """Without its heading, which the page has already."""
+def _document(path: Path, links: markdown.Links = markdown.nowhere, top: int = 2) -> Markup | None:
+    """Without its heading, which the page has already. `top`: the level of that heading here."""
     text = _text(path)
     if text.startswith("# "):
         text = text.partition("\n")[2]
-    return markdown.html(text, links) if text.strip() else None
+    return markdown.html(text, links, top) if text.strip() else None
 
 
 def _method(run: Run, k: int) -> dict[str, Any]:
@@ -191,7 +210,7 @@ def _metric(run: Run, id: str) -> dict[str, Any]:
         name = target.removesuffix(".md")
         return f"{slug(name)}.html" if target.endswith(".md") and name in shown else None
 
-    document = _document(ROOT / "docs" / "metrics" / f"{id}.md", links)
+    document = _document(ROOT / "docs" / "metrics" / f"{id}.md", links, top=1)
     told = {"id": id, "title": title_of(id), "page": f"metrics/{slug(id)}.html", "definition": metric.definition}
     return told | {"direction": metric.direction, "facts": facts, "document": document}
 

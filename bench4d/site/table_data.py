@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import __version__
 from ..benchmark import Benchmark
+from ..columns import Column
 from ..stats import Interval
 from ..table_formats import decimals, notes
 from ..tables import Cell, TableRow
@@ -35,6 +36,7 @@ def table_data(run: Run, posters: dict[str, str | None]) -> dict[str, Any]:
         "code_version": sorted(set(run.rows["code_version"])),
         "made_from": f"bench4d {__version__}",
         "clips": clips,
+        "views": views_data(benchmark),
         "protocol": list(run.table.footer),
         "notes": notes(run.table),
         "warnings": list(run.table.warnings),
@@ -64,12 +66,29 @@ def about(benchmark: Benchmark) -> str:
     )
 
 
+def views_data(benchmark: Benchmark) -> list[dict[str, Any]]:
+    """Azimuth counter-clockwise seen from above, in degrees from the input camera; elevation in degrees."""
+    level = benchmark.data["views"][0]["elevation"]
+    found = []
+    for k, view in enumerate(benchmark.data["views"]):
+        title = "input view" if k == 0 else f"{view['azimuth']:g}° around"
+        title += "" if view["elevation"] == level else f", {view['elevation']:g}° up"
+        found.append({key: view[key] for key in ("id", "group", "azimuth", "elevation")} | {"title": title})
+    return found
+
+
 def _counted(count: int, what: str) -> str:
     """
     >>> _counted(1, "clip"), _counted(4, "clip")
     ('1 clip', '4 clips')
     """
     return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def family_of(column: Column) -> str:
+    """Columns of one family are variants of one measure, of which a reader wants one. Costs and floors are none."""
+    id = column.metric.id
+    return id.split("-")[0] if column.is_quality and not id.endswith("-floor") else id
 
 
 def title_of(metric: str) -> str:
@@ -92,7 +111,7 @@ def column_data(run: Run, k: int) -> dict[str, Any]:
         "id": column.key,
         "metric": metric.id,
         "group": column.group,
-        "family": metric.id.split("-")[0],
+        "family": family_of(column),
         "title": title_of(metric.id),
         "unit": "" if metric.units == "1" else metric.units,
         "of_set": metric.unit == "set",
