@@ -14,7 +14,7 @@ applyTheme();
 
 async function start() {
   addThemeButton();
-  if (document.documentElement.dataset.page === "statistics") chooseColumn();
+  chooseColumn();
   const page = pages[document.documentElement.dataset.page ?? ""];
   const main = document.getElementById("main");
   if (!page || !main) return;

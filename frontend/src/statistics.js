@@ -1,4 +1,5 @@
-// The statistics page is complete without scripts; this shows one column of the table at a time.
+// The statistics page is complete without scripts; this shows one column of the table at a time. Other pages have no such
+// sections.
 import { choice } from "./dom.js";
 
 export function chooseColumn() {

@@ -44,10 +44,12 @@ export function shown(columns, state) {
   return [...groups].map(([group, members]) => ({ group, title: titleOf(group), columns: members }));
 }
 
-/** A title in two lines: "LPIPS (VGG)" is LPIPS and VGG. @returns {[string, string]} */
+/** A title in two lines: "LPIPS (VGG)" is LPIPS and VGG, "Silhouette IoU" is Silhouette and IoU. @returns {[string, string]} */
 export function twoLines(title) {
   const found = /^(.*\S)\s*\(([^()]*)\)$/.exec(title);
-  return found ? [found[1], found[2]] : [title, ""];
+  if (found) return [found[1], found[2]];
+  const space = title.length > 10 ? title.lastIndexOf(" ") : -1;
+  return space > 0 ? [title.slice(0, space), title.slice(space + 1)] : [title, ""];
 }
 
 /** Methods in order of a column ("rank", "method" or a column's id); those without a value come last either way. */

@@ -94,7 +94,12 @@ function row(table, look, method) {
   return h(
     "tr",
     {},
-    h("th", { scope: "row", class: "method" }, h("a", { href: local(method.page) }, method.title), ...badges(method)),
+    h(
+      "th",
+      { scope: "row", class: "method" },
+      h("a", { href: local(method.page), title: method.title.length > 40 ? method.title : null }, method.title),
+      ...badges(method),
+    ),
     h("td", {}, rank ? number(rank.value, 2) : "\u2013", look.intervals && rank ? low(interval(rank, 2)) : null),
     look.columns.map((c) => cell(method, c, table.cells[method.id]?.[c.id], look)),
   );

@@ -71,7 +71,10 @@ export function farToNear(/** @type {Float32Array} */ positions, /** @type {numb
     starts = new Uint32Array(KEYS + 1),
     order = new Uint32Array(n);
   const factor = high > low ? (KEYS - 1) / (high - low) : 0;
-  for (let k = 0; k < n; k++) starts[(keys[k] = (high - depths[k]) * factor) + 1]++;
+  for (let k = 0; k < n; k++) {
+    keys[k] = (high - depths[k]) * factor;
+    starts[keys[k] + 1]++;
+  }
   for (let k = 0; k < KEYS; k++) starts[k + 1] += starts[k];
   for (let k = 0; k < n; k++) order[starts[keys[k]]++] = k;
   return order;
