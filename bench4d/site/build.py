@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from ..benchmark import Benchmark
@@ -13,7 +14,7 @@ from ..method import Method
 from ..metric import Metric
 from .assets import make_asset
 from .clip_data import Entry, Shown, clip_data, entries_of, values_of
-from .films import Film, Wanted, make_film
+from .films import Film, Pictures, make_film
 from .numbers import grouped_rows, numbers_data
 from .pages import make_pages
 from .run import Run, read_run
@@ -83,39 +84,53 @@ def _copy_static(site: Path) -> set[Path]:
 
 def _make_media(run: Run, site: Path, workers: int) -> dict[str, dict[str, Shown]]:
     """Clip -> entry's key ("" for the truth) -> what was made."""
+    found = {clip: {key: Shown() for key in ("", *(e.key for e in entries_of(run)))} for clip in run.benchmark.clips}
     with ThreadPoolExecutor(
         workers
     ) as pool:  # the work is done by ffmpeg, Pillow, NumPy and zlib, beside Python's lock
-        jobs = {
-            (clip, key): pool.submit(_show, run, site, k, clip, entry)
-            for k, clip in enumerate(run.benchmark.clips)
-            for key, entry in [("", None), *((e.key, e) for e in entries_of(run))]
+        films = {
+            (clip, view): pool.submit(_films, run, site, clip, view)
+            for clip in run.benchmark.clips
+            for view in run.benchmark.views
         }
-        made = {where: job.result() for where, job in jobs.items()}
-    found: dict[str, dict[str, Shown]] = {}
-    for (clip, key), shown in made.items():
-        found.setdefault(clip, {})[key] = shown
+        assets = {clip: pool.submit(_assets, run, site, k, clip) for k, clip in enumerate(run.benchmark.clips)}
+        for (clip, view), job in films.items():
+            for key, (film, error) in job.result().items():
+                found[clip][key].films.update({view: film} if film else {})
+                found[clip][key].errors.update({view: error} if error else {})
+        for clip, assets_job in assets.items():
+            for key, (asset, note) in assets_job.result().items():
+                found[clip][key] = replace(found[clip][key], asset=asset, asset_note=note)
     return found
 
 
-def _show(run: Run, site: Path, k: int, clip: str, entry: Entry | None) -> Shown:
-    """The films and the asset of one clip's entry, or of its truth."""
-    truth = run.truth(clip)
-    place = run.place(entry.method, entry.seed, clip) if entry else truth
-    if place is None:
-        return Shown(asset_note="no files of this clip were kept")
-    who = f"{run.names[entry.method]}-s{entry.seed}" if entry else "truth"
-    stem, count, fps = f"media/{slug(clip)}/{who}", len(run.benchmark.times), run.benchmark.data["fps"]
-    films: dict[str, Film] = {}
-    errors: dict[str, Film] = {}
-    for view in run.benchmark.views:
-        pictures, true = place / "frames" / view / "rgb", truth / "frames" / view / "rgb"
-        if film := make_film(site, Wanted(f"{stem}-{view}", pictures), count, fps):
-            films[view] = film
-        if entry and (film := make_film(site, Wanted(f"{stem}-{view}-error", pictures, true), count, fps)):
-            errors[view] = film
-    asset, note = make_asset(run, site, f"assets/{k}-{who}", place, aligned=entry is not None)
-    return Shown(films, errors, asset, note)
+def _who(run: Run, entry: Entry) -> str:
+    return f"{run.names[entry.method]}-s{entry.seed}"
+
+
+def _films(run: Run, site: Path, clip: str, view: str) -> dict[str, tuple[Film | None, Film | None]]:
+    """Of one view, key -> (film, film of differences): what is compared with the truth finds it decoded."""
+    stem, fps, count = f"media/{slug(clip)}", run.benchmark.data["fps"], len(run.benchmark.times)
+    truth = Pictures(run.truth(clip) / "frames" / view / "rgb", count)
+    found: dict[str, tuple[Film | None, Film | None]] = {}
+    found[""] = (make_film(site, f"{stem}/truth-{view}", truth, fps), None)
+    for entry in entries_of(run):
+        if place := run.place(entry.method, entry.seed, clip):
+            own, name = Pictures(place / "frames" / view / "rgb", count), f"{stem}/{_who(run, entry)}-{view}"
+            error = make_film(site, f"{name}-error", own, fps, truth)
+            found[entry.key] = (make_film(site, name, own, fps), error)
+    return found
+
+
+def _assets(run: Run, site: Path, k: int, clip: str) -> dict[str, tuple[str | None, str]]:
+    """Of one clip, key -> (name, note)."""
+    found = {"": make_asset(run, site, f"assets/{k}-truth", run.truth(clip), aligned=False)}
+    for entry in entries_of(run):
+        place = run.place(entry.method, entry.seed, clip)
+        found[entry.key] = (None, "no files of this clip were kept")
+        if place:
+            found[entry.key] = make_asset(run, site, f"assets/{k}-{_who(run, entry)}", place, aligned=True)
+    return found
 
 
 def _media_files(shown: Mapping[str, Mapping[str, Shown]]) -> set[Path]:

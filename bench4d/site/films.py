@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,33 +41,37 @@ class Film:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A film to be made.
+class Pictures:
+    """`folder`/0000.png ... of one view. Read, and decoded, at most once, and only if somebody looks."""
 
-    Attributes:
-        stem: path in the site without the hash and the suffix.
-        pictures: a folder with 0000.png ...
-        truth: the true pictures if the film is to show the differences from them.
+    folder: Path
+    count: int
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Of the files. Raises OSError if one is missing."""
+        total = hashlib.blake2b()
+        for k in range(self.count):
+            total.update(hashlib.blake2b((self.folder / f"{k:04d}.png").read_bytes()).digest())
+        return total.digest()
+
+    @cached_property
+    def frames(self) -> UInt8[np.ndarray, "T H W 3"]:
+        """Raises FormatError."""
+        return read_png_sequence(self.folder, self.count, 3)
+
+
+def make_film(site: Path, stem: str, shown: Pictures, fps: float, truth: Pictures | None = None) -> Film | None:
+    """The film `stem`-<hash>, encoded if it is not there yet; None where the pictures are not (kept), or broken.
+
+    With `truth` it shows the differences from it.
     """
-
-    stem: str
-    pictures: Path
-    truth: Path | None = None
-
-
-def make_film(site: Path, wanted: Wanted, count: int, fps: float) -> Film | None:
-    """The film, encoded if it is not there yet; None where the pictures are not (kept)."""
-    folders = [wanted.pictures, *([wanted.truth] if wanted.truth else [])]
-    if not all(folder.is_dir() for folder in folders):
-        return None
     try:
-        key = _key(folders, count, fps)
-        film = Film(f"{wanted.stem}-{key}.mp4", f"{wanted.stem}-{key}.webp")
+        key = _key([shown] if truth is None else [shown, truth], fps)
+        film = Film(f"{stem}-{key}.mp4", f"{stem}-{key}.webp")
         if (site / film.video).is_file() and (site / film.poster).is_file():
             return film
-        frames = read_png_sequence(wanted.pictures, count, 3)
-        if wanted.truth:
-            frames = error_map(frames, read_png_sequence(wanted.truth, count, 3))
+        frames = shown.frames if truth is None else error_map(shown.frames, truth.frames)
     except (FormatError, OSError):
         return None
     small = [_fit(frame) for frame in frames]
@@ -76,12 +81,10 @@ def make_film(site: Path, wanted: Wanted, count: int, fps: float) -> Film | None
     return film
 
 
-def _key(folders: Sequence[Path], count: int, fps: float) -> str:
-    total = hashlib.blake2b(repr((VERSION, ENCODER, SIDE, fps, ERROR_MAX, ERROR_COLORS)).encode(), digest_size=8)
-    for folder in folders:
-        for k in range(count):
-            total.update(hashlib.blake2b((folder / f"{k:04d}.png").read_bytes()).digest())
-        total.update(b"|")
+def _key(each: Sequence[Pictures], fps: float) -> str:
+    total = hashlib.blake2b(repr((VERSION, ENCODER, SIDE, fps, ERROR_MAX, ERROR_COLORS)).encode())
+    for pictures in each:
+        total.update(pictures.digest)
     return total.hexdigest()[:12]
 
 
