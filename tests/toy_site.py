@@ -25,7 +25,7 @@ SIZE, FRAMES, FPS = 64, 6, 6
 EVIL = "<img src=x onerror=alert(1)>"
 HOSTILE = f"{EVIL}/../\"'`|&</script><script>alert(2)</script>\u2028" + 60 * "very-long-"
 VIEWS = {"input": ("input", 0), "az090": ("novel", 90)}
-SCORED = ("psnr", "psnr-masked", "silhouette-iou", "chamfer", "time", "memory-gpu")
+SCORED = ("psnr", "silhouette-iou", "psnr-masked", "lpips-vgg", "chamfer", "time", "memory-gpu")
 
 
 def toy_benchmark(folder: Path, clips: int = 2, title: str = f"Toy {EVIL}") -> Benchmark:
@@ -34,8 +34,10 @@ def toy_benchmark(folder: Path, clips: int = 2, title: str = f"Toy {EVIL}") -> B
     entries = [{"id": f"clip-{k}", "object": f"object {k} {EVIL}", "prompt": f"a disc {HOSTILE}"} for k in range(clips)]
     protocol |= {"id": "toy", "title": title, "clips": entries, "views": views, "n_frames": FRAMES, "fps": FPS}
     protocol |= {"size": SIZE, "metrics": [{"id": id, "stride": 2 if id == "chamfer" else 1} for id in SCORED]}
-    table = [{"metric": id, "views": g} for g in ("novel", "input") for id in SCORED[:3] if id != "psnr-masked"]
-    protocol["table"] = [*table, *({"metric": id} for id in SCORED[3:])]
+    shown = [("psnr", "novel"), ("silhouette-iou", "novel"), ("lpips-vgg", "novel"), ("psnr", "input")]
+    protocol["table"] = [{"metric": id, "views": group} for id, group in shown]
+    protocol["table"] += [{"metric": id} for id in SCORED[4:]]
+    protocol["published"] = [{"protocol": "consistent4d-v1", "benchmark": "Consistent4D-7"}]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "protocol.yaml").write_text(yaml.safe_dump(protocol, allow_unicode=True), "utf-8")
     (folder / "README.md").write_text(f"# Toy\n\nWords and {EVIL}\n\n- [link](javascript:alert(3))\n", "utf-8")

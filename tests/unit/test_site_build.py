@@ -16,6 +16,7 @@ from bench4d.cli import main
 from bench4d.comparisons import compare
 from bench4d.errors import FormatError
 from bench4d.files import read_png_sequence
+from bench4d.published import read_published
 from bench4d.results import ROW, read_rows
 from bench4d.site import build_site
 from bench4d.site.films import error_map
@@ -120,7 +121,19 @@ def test_failures_and_missing_values_are_told(made):
     assert splats["status"] == "failed" and EVIL in splats["reason"] and splats["videos"] == {} and not splats["asset"]
     assert any(EVIL in line for line in table["failures"])
     variants = [m["id"] for m in table["metrics"] if not m["in_table"]]
-    assert variants == ["psnr-masked[novel]", "psnr-masked[input]"]
+    masked = ["psnr-masked[novel]", "psnr-masked[input]"]
+    assert set(variants) == {*masked, "silhouette-iou[input]", "lpips-vgg[input]"}
+
+
+def test_numbers_in_print_stand_apart_by_protocol(made):
+    (block,) = data_of(made[3], "table")["published"]
+    numbers = [r for r in read_published() if r.protocol == "consistent4d-v1" and r.metric == "LPIPS"]
+    printed = {(r.method, r.value) for r in numbers}
+    assert block["protocol"].startswith("consistent4d-v1 on Consistent4D-7") and block["rows"]
+    for row in block["rows"]:
+        assert set(row["values"]) == {"lpips-vgg[novel]"}
+        assert (row["method"], float(row["values"]["lpips-vgg[novel]"].rstrip("?"))) in printed
+    assert not {row["method"] for row in block["rows"]} & set(data_of(made[3], "table")["cells"])
 
 
 def test_the_numbers_of_a_cell_are_the_rows_it_is_the_mean_of(made):

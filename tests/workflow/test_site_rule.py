@@ -1,6 +1,8 @@
 """The site as a part of the workflow: made by default, cheap to make again, never in the way of a run."""
 
 import json
+import subprocess
+import sys
 
 import yaml
 
@@ -10,6 +12,10 @@ SITE = "results/synth4d-tiny/site"
 def data_of(checkout, name):
     text = (checkout.root / SITE / "data" / f"{name}.js").read_text("utf-8")
     return json.loads(text[text.index(",") + 1 : text.rindex(")")])
+
+
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def configure(checkout, **changes):
@@ -26,6 +32,14 @@ def test_the_run_leaves_a_site_with_all_evidence(tiny):
             assert set(shown["videos"]) == {view["id"] for view in clip["views"]}
             assert all((tiny.root / SITE / path).stat().st_size > 500 for path in shown["videos"].values())
             assert (tiny.root / SITE / "data" / f"{shown['asset']}.js").is_file()
+
+
+def test_the_command_makes_the_same_site_byte_for_byte(tiny, tmp_path):
+    command = [sys.executable, "-m", "bench4d", "site", "results/synth4d-tiny", "--out", str(tmp_path / "again")]
+    process = subprocess.run(command, cwd=tiny.root, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0 and process.stdout.strip() == str(tmp_path / "again" / "index.html"), process.stderr
+    one, two = files_of(tiny.root / SITE), files_of(tmp_path / "again")
+    assert set(one) == set(two) and not [path for path in one if one[path] != two[path]]
 
 
 def test_a_lost_first_page_is_made_again_without_encoding_anything(checkout):
