@@ -1,4 +1,10 @@
-// Numbers as text.
+// Numbers and names as text.
+
+const LONGEST = 48; // characters of a name where it stands among others; its own page has it whole
+
+export function short(name) {
+  return name.length > LONGEST ? name.slice(0, LONGEST - 1) + "\u2026" : name;
+}
 
 const MINUS = "\u2212";
 

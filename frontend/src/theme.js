@@ -32,7 +32,8 @@ export function addThemeButton() {
       (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const button = h("button", { type: "button", class: "theme" });
   const label = () => {
-    button.textContent = dark() ? "Light colours" : "Dark colours";
+    button.textContent = dark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", dark() ? "Light colours" : "Dark colours");
   };
   button.addEventListener("click", () => {
     document.documentElement.dataset.theme = dark() ? "light" : "dark";

@@ -1,6 +1,6 @@
 // One method of a clip: its video, its value, its curve.
 import { address, badge, h, local } from "../dom.js";
-import { number } from "../format.js";
+import { number, short } from "../format.js";
 import { sparkline } from "./sparkline.js";
 
 /** @returns {{id: string, element: HTMLElement, show: (metric: any, range: [number, number]) => void}} */
@@ -10,7 +10,7 @@ export function card(clip, method, state, player, table) {
     : h(
         "a",
         { href: local(table.methods.find((m) => m.id === method.id)?.page ?? "index.html") },
-        method.title ?? method.id,
+        short(method.title ?? method.id),
       );
   const video = h("video", {
     muted: true,

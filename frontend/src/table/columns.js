@@ -26,8 +26,8 @@ export function variants(columns) {
 
 /**
  * Columns by group. Of a family the chosen metric alone, with its columns outside the protocol's table if it is not the
- * first; everything if `all`.
- * @param {Column[]} columns @param {{chosen: Record<string, string>, hidden: Set<string>, all: boolean}} state
+ * first; columns without any value are left out; everything if `all`.
+ * @param {Column[]} columns @param {{chosen: Record<string, string>, hidden: Set<string>, empty: Set<string>, all: boolean}} state
  */
 export function shown(columns, state) {
   const first = Object.fromEntries(variants(columns).map((v) => [v.family, v.members[0].metric]));
@@ -38,10 +38,16 @@ export function shown(columns, state) {
     const wanted = pick
       ? column.metric === pick && (column.in_table || pick !== first[column.family])
       : column.in_table;
-    if (state.hidden.has(group) || !(state.all || wanted)) continue;
+    if (state.hidden.has(group) || !(state.all || (wanted && !state.empty.has(column.id)))) continue;
     groups.set(group, [...(groups.get(group) ?? []), column]);
   }
   return [...groups].map(([group, members]) => ({ group, title: titleOf(group), columns: members }));
+}
+
+/** Columns of the protocol's table in which no method has a value. @param {Column[]} columns @returns {Column[]} */
+export function withoutValues(columns, cells) {
+  const has = (id) => Object.values(cells).some((of) => typeof of[id]?.value === "number");
+  return columns.filter((c) => c.in_table && !has(c.id));
 }
 
 /** A title in two lines: "LPIPS (VGG)" is LPIPS and VGG, "Silhouette IoU" is Silhouette and IoU. @returns {[string, string]} */

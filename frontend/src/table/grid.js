@@ -1,6 +1,6 @@
 // The table itself.
 import { address, badge, h, local } from "../dom.js";
-import { arrow, better, interval, number } from "../format.js";
+import { arrow, better, interval, number, short } from "../format.js";
 import { sorted, twoLines } from "./columns.js";
 
 /** @returns {HTMLTableElement} */
@@ -97,7 +97,7 @@ function row(table, look, method) {
     h(
       "th",
       { scope: "row", class: "method" },
-      h("a", { href: local(method.page), title: method.title.length > 40 ? method.title : null }, method.title),
+      h("a", { href: local(method.page), title: method.title.length > 48 ? method.title : null }, short(method.title)),
       ...badges(method),
     ),
     h("td", {}, rank ? number(rank.value, 2) : "\u2013", look.intervals && rank ? low(interval(rank, 2)) : null),

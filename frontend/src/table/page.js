@@ -1,7 +1,7 @@
 // The table page: methods x metrics, each number a link to its evidence.
 import { load } from "../data.js";
 import { choice, h, link, local, address, toggle } from "../dom.js";
-import { groupOf, shown, titleOf, twoLines, variants } from "./columns.js";
+import { groupOf, shown, titleOf, twoLines, variants, withoutValues } from "./columns.js";
 import { grid } from "./grid.js";
 import { scatter } from "./scatter.js";
 
@@ -16,6 +16,7 @@ export async function tablePage() {
     all: false,
     chosen: Object.fromEntries(variants(table.metrics).map((v) => [v.family, v.members[0].metric])),
     hidden: new Set(),
+    empty: new Set(withoutValues(table.metrics, table.cells).map((c) => c.id)),
   };
   const holder = h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Results, scrolls sideways" });
   const draw = () => {
@@ -101,7 +102,7 @@ function toolbar(table, state, draw) {
         draw();
       })
     : null;
-  return h(
+  const content = h(
     "div",
     { class: "toolbar" },
     columns,
@@ -120,10 +121,26 @@ function toolbar(table, state, draw) {
       papers,
     ),
   );
+  const wide = matchMedia("(min-width: 40.01rem)");
+  const options = h(
+    "details",
+    { class: "options", open: wide.matches },
+    h("summary", {}, "Columns and variants"),
+    content,
+  );
+  wide.addEventListener("change", () => (options.open = wide.matches));
+  return options;
 }
 
 function notes(table) {
-  return (table.warnings ?? []).map((text) => h("p", { class: "warning" }, text));
+  const empty = withoutValues(table.metrics, table.cells).map((c) => {
+    const reasons = Object.values(table.cells).flatMap((of) => of[c.id]?.reasons ?? []);
+    return `${c.title} (${[...new Set(reasons)].slice(0, 2).join("; ") || "not measured"})`;
+  });
+  return [
+    ...(table.warnings ?? []).map((text) => h("p", { class: "warning" }, text)),
+    empty.length ? h("p", { class: "note" }, `No method has a value in: ${empty.join(", ")}.`) : null,
+  ].filter(Boolean);
 }
 
 function clips(table) {

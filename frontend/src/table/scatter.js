@@ -1,6 +1,6 @@
 // Quality against cost, one point a method.
 import { choice, h, local, s } from "../dom.js";
-import { arrow, number, tick, ticks } from "../format.js";
+import { arrow, number, short, tick, ticks } from "../format.js";
 import { titleOf } from "./columns.js";
 
 const H = 340,
@@ -121,7 +121,7 @@ function labelled(points, cx, cy) {
         { href: local(p.m.page), "aria-label": text },
         s("title", {}, text),
         s("circle", { class: p.m.outside_ranks ? "dot reference" : "dot", cx: p.px, cy: p.py, r: 5 }),
-        s("text", { class: "name", x: p.px + 10, y }, p.m.title),
+        s("text", { class: "name", x: p.px + 10, y }, short(p.m.title).slice(0, 20)),
       );
     });
 }

@@ -5,6 +5,7 @@ import { Splats } from "./splats.js";
 import { unpack } from "./unpack.js";
 
 const MOST = 1024; // pixels a side
+const MOST_SLOW = 320; // where a processor draws instead of a graphics card
 
 class Viewer {
   /** @param {HTMLCanvasElement} canvas @param {Orbit} orbit shared with the viewers that turn together */
@@ -14,6 +15,7 @@ class Viewer {
     this.gl = canvas.getContext("webgl2", { alpha: false, antialias: true });
     if (!this.gl) throw new Error("This browser cannot draw in 3D: it has no WebGL 2, or it is switched off.");
     /** @type {Splats | Meshes | null} */ this.scene = null;
+    this.most = software(this.gl) ? MOST_SLOW : MOST;
     this.frame = 0;
     this.frames = 1;
     this.waiting = false;
@@ -51,7 +53,7 @@ class Viewer {
 
   #draw() {
     const { canvas, gl } = this;
-    const side = Math.max(1, Math.min(MOST, Math.round(canvas.clientWidth * devicePixelRatio)));
+    const side = Math.max(1, Math.min(this.most, Math.round(canvas.clientWidth * devicePixelRatio)));
     if (canvas.width !== side) canvas.width = canvas.height = side;
     gl.viewport(0, 0, side, side);
     gl.clearColor(1, 1, 1, 1); // as the background of the videos
@@ -60,6 +62,12 @@ class Viewer {
     this.scene?.draw(frame, this.orbit, side, side);
     canvas.dataset.shown = this.scene ? `${frame} ${this.orbit.azimuth} ${this.orbit.elevation}` : "";
   }
+}
+
+/** @param {WebGL2RenderingContext} gl */
+function software(gl) {
+  const known = gl.getExtension("WEBGL_debug_renderer_info");
+  return !!known && /swiftshader|llvmpipe|software/i.test(String(gl.getParameter(known.UNMASKED_RENDERER_WEBGL)));
 }
 
 /** @type {any} */ (window).BENCH4D.viewer = { Viewer, Orbit };
