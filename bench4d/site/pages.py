@@ -101,7 +101,8 @@ def _document(path: Path, links: markdown.Links = markdown.nowhere, top: int = 2
 def _method(run: Run, k: int) -> dict[str, Any]:
     row = run.lines[k]
     method, data = row.method, row.method.data
-    known = method_folders().get(method.id) == method.folder
+    folder = method_folders().get(method.id)
+    known = folder is not None and folder.resolve() == method.folder.resolve()
     m = method_data(run, k)
     code, needs = data.get("code"), data.get("needs", {})
     versions = sorted(set(run.rows.loc[run.rows["method"] == method.id, "method_version"]))
