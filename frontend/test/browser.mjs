@@ -17,7 +17,11 @@ export function launch(...more) {
 }
 
 /** Opens a page of the site. `complaints` grows with console errors, exceptions, failed and non-file requests, dialogs. */
-export async function open(browser, path, { width = 1400, height = 900, dark = false, scripts = true } = {}) {
+export async function open(
+  browser,
+  path,
+  { width = 1400, height = 900, dark = false, scripts = true, folder = site } = {},
+) {
   const context = await browser.newContext({
     viewport: { width, height },
     colorScheme: dark ? "dark" : "light",
@@ -38,7 +42,7 @@ export async function open(browser, path, { width = 1400, height = 900, dark = f
     d.dismiss();
   });
   await page.goto(
-    pathToFileURL(join(site, path.split("?")[0])).href + (path.includes("?") ? "?" + path.split("?")[1] : ""),
+    pathToFileURL(join(folder, path.split("?")[0])).href + (path.includes("?") ? "?" + path.split("?")[1] : ""),
   );
   if (scripts && /^(index|clip|number)\.html/.test(path)) await page.waitForSelector("html[data-ready]");
   return { page, complaints, close: () => context.close() };

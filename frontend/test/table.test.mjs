@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch, open, datum } from "./browser.mjs";
+import { datum, launch, open, site } from "./browser.mjs";
 
 let browser, table;
 before(async () => {
@@ -143,5 +146,34 @@ test("the scatter has a point for every method with both values", async () => {
     (m) => table.cells[m.id]?.[quality.id]?.value != null && table.cells[m.id]?.[cost.id]?.value > 0,
   );
   assert.equal(await page.locator(".plot .dot").count(), both.length);
+  await close();
+});
+
+test("numbers in print are grey, by protocol, and take no part in places or sorting", async (t) => {
+  const copy = mkdtempSync(join(tmpdir(), "bench4d-site-"));
+  t.after(() => rmSync(copy, { recursive: true }));
+  for (const part of ["index.html", "static", "data/table.js"])
+    cpSync(join(site, part), join(copy, part), { recursive: true });
+  const [one, two] = table.metrics.filter((c) => c.in_table && c.quality);
+  const rows = [{ method: "Printed <b>", values: { [one.id]: "0.129", [two.id]: "17.1?" } }];
+  const published = [
+    { protocol: "First paper", rows },
+    { protocol: "Second paper", rows: [{ method: "Other", values: { [one.id]: "0.2" } }] },
+  ];
+  const changed = { ...table, published, methods: table.methods.map((m) => ({ ...m, alignment: m.id })) };
+  writeFileSync(join(copy, "data/table.js"), `BENCH4D.put("table", ${JSON.stringify(changed)});`);
+  const { page, complaints, close } = await open(browser, "index.html", { folder: copy });
+  const before = await names(page);
+  assert.equal(await page.locator(".published").count(), 0);
+  await page.click("text=Numbers from papers");
+  assert.deepEqual(await page.locator(".published .method").allTextContents(), ["Printed <b>", "Other"]);
+  assert.deepEqual(
+    (await page.locator(".published td").allTextContents()).filter((x) => /^[\d.?]+$/.test(x)),
+    ["0.129", "17.1?", "0.2"],
+  );
+  assert.equal(await page.locator(".published .place1, .published .cell").count(), 0);
+  assert.deepEqual(await names(page), before);
+  assert.equal(await page.locator("tbody.ranked .badge", { hasText: "aligned:" }).count(), ranked().length);
+  assert.deepEqual(complaints, []);
   await close();
 });

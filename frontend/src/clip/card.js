@@ -55,7 +55,7 @@ export function card(clip, method, state, player, table) {
     source(video, path, error ? null : method.posters?.[state.view]);
     missing.textContent = path
       ? ""
-      : method.reason || (error ? "No difference for this view." : "No video of this view.");
+      : method.reason || method.pictures_note || (error ? "No difference for this view." : "No video of this view.");
     video.hidden = !path;
     line = null;
     below.replaceChildren();

@@ -9,7 +9,8 @@ export function grid(table, groups, state, onsort) {
   const ranked = table.methods.filter((m) => !m.outside_ranks);
   const references = table.methods.filter((m) => m.outside_ranks);
   const firsts = new Set(groups.map((g) => g.columns[0].id));
-  const look = { ...state, columns, firsts };
+  const alignments = new Set(ranked.map((m) => m.alignment)).size;
+  const look = { ...state, columns, firsts, alignments };
   const bodies = [body(table, look, ranked, "ranked")];
   if (references.length) bodies.push(body(table, look, references, "references"));
   return h(
@@ -98,7 +99,7 @@ function row(table, look, method) {
       "th",
       { scope: "row", class: "method" },
       h("a", { href: local(method.page), title: method.title.length > 48 ? method.title : null }, short(method.title)),
-      ...badges(method),
+      ...badges(method, look.alignments),
     ),
     h("td", {}, rank ? number(rank.value, 2) : "\u2013", look.intervals && rank ? low(interval(rank, 2)) : null),
     look.columns.map((c) => cell(method, c, table.cells[method.id]?.[c.id], look)),
@@ -106,7 +107,7 @@ function row(table, look, method) {
 }
 
 /** What a reader must know about a method before comparing. */
-export function badges(method) {
+export function badges(method, alignments = 1) {
   const made = [];
   if (method.contaminated?.length)
     made.push(
@@ -118,6 +119,8 @@ export function badges(method) {
     );
   if (method.status && !["ok", "working"].includes(method.status))
     made.push(badge(method.status, method.status === "failed" ? "bad" : "plain", method.reason || method.status));
+  if (alignments > 1 && !method.outside_ranks)
+    made.push(badge(`aligned: ${method.alignment}`, "plain", "Places are given among methods of one alignment"));
   return made;
 }
 
@@ -172,7 +175,11 @@ function papers(table, look) {
           "tr",
           { class: "title" },
           h("th", { scope: "rowgroup" }, "From papers"),
-          h("td", { colspan: look.columns.length + 1 }, protocol),
+          h(
+            "td",
+            { colspan: look.columns.length + 1 },
+            `${protocol} \u2013 as printed, under other conditions: not to be compared with the rows above`,
+          ),
         ),
         printed.map((r) =>
           h(
