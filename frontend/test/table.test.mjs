@@ -160,7 +160,8 @@ test("numbers in print are grey, by protocol, and take no part in places or sort
     { protocol: "First paper", rows },
     { protocol: "Second paper", rows: [{ method: "Other", values: { [one.id]: "0.2" } }] },
   ];
-  const changed = { ...table, published, methods: table.methods.map((m) => ({ ...m, alignment: m.id })) };
+  const clips = table.clips.map((c) => ({ ...c, poster: null }));
+  const changed = { ...table, clips, published, methods: table.methods.map((m) => ({ ...m, alignment: m.id })) };
   writeFileSync(join(copy, "data/table.js"), `BENCH4D.put("table", ${JSON.stringify(changed)});`);
   const { page, complaints, close } = await open(browser, "index.html", { folder: copy });
   const before = await names(page);
