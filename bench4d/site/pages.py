@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,8 @@ def _digits(cell: Cell) -> int:
 def _metric(run: Run, id: str) -> dict[str, Any]:
     metric: Metric = run.metrics[id]
     rows = run.rows[run.rows["metric"] == id]
-    sums = sorted({part for text in rows["metric_weights_sha256"] for part in str(text).split("+")} - {""})
+    ids = weights_of(metric)
+    sums = sorted({text for text in rows["metric_weights_sha256"].tolist() if text})
     facts: list[tuple[str, Any]] = [
         ("id", id),
         ("version", [str(v) for v in sorted(set(rows["metric_version"]))]),
@@ -201,8 +203,10 @@ def _metric(run: Run, id: str) -> dict[str, Any]:
             ),
         ),
         ("reference", markdown.linked(metric.reference)),
-        ("weights", list(weights_of(metric))),
-        ("sha256 of the weights", sums),
+        (
+            "weights",
+            [Markup("{} (sha256 {})").format(*pair) for text in sums for pair in _paired(ids, text)] or list(ids),
+        ),
         ("scored on", sorted(set(rows["device"]) - {""})),
     ]
     shown = {column.metric.id for column in run.columns}
@@ -214,6 +218,11 @@ def _metric(run: Run, id: str) -> dict[str, Any]:
     document = _document(ROOT / "docs" / "metrics" / f"{id}.md", links, top=1)
     told = {"id": id, "title": title_of(id), "page": f"metrics/{slug(id)}.html", "definition": metric.definition}
     return told | {"direction": metric.direction, "facts": facts, "document": document}
+
+
+def _paired(ids: Sequence[str], sums: str) -> list[tuple[str, str]]:
+    """Weights and their checksums, which a row joins by "+" in the order of the metric's record."""
+    return [(id, sha256 or "not there") for id, sha256 in zip(ids, sums.split("+"), strict=False)]
 
 
 def _skipped(run: Run) -> list[str]:
