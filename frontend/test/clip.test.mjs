@@ -39,7 +39,7 @@ test("truth is first, every method has its place, all have decoded a picture", a
   const drawn = await page.evaluate(
     () => [...document.querySelectorAll("video")].filter((v) => !v.hidden && v.videoWidth > 0 && !v.error).length,
   );
-  const view = await page.locator("select").first().inputValue();
+  const view = await page.locator("label", { hasText: "View" }).locator("select").inputValue();
   assert.equal(drawn, 1 + clip.methods.filter((m) => m.videos[view]).length);
   for (const failed of clip.methods.filter((m) => !m.videos[view]))
     assert.ok(
@@ -113,7 +113,7 @@ test("views, difference and curves change what is shown", async () => {
       [...document.querySelectorAll("video")].filter((v) => !v.hidden).map((v) => v.getAttribute("src")),
     );
   const before = await sources();
-  await page.locator("select").first().selectOption(clip.views[0].id);
+  await page.locator("label", { hasText: "View" }).locator("select").selectOption(clip.views[0].id);
   const other = await sources();
   assert.ok(other.every((source, k) => source !== before[k]));
   await page.click("text=Difference from truth");
@@ -123,7 +123,7 @@ test("views, difference and curves change what is shown", async () => {
   await loaded(page);
   const line = () => page.locator(".sparkline polyline").first().getAttribute("points");
   const first = await line();
-  const metrics = page.locator("select").nth(1);
+  const metrics = page.locator("label", { hasText: "Curve" }).locator("select");
   await metrics.selectOption(await metrics.locator("option").nth(1).getAttribute("value"));
   assert.notEqual(await line(), first);
   assert.deepEqual(complaints, []);
@@ -133,8 +133,8 @@ test("views, difference and curves change what is shown", async () => {
 test("a curve has one point for every measured frame", async () => {
   const { page, close } = await clipPage();
   const [view, metric] = [
-    await page.locator("select").first().inputValue(),
-    await page.locator("select").nth(1).inputValue(),
+    await page.locator("label", { hasText: "View" }).locator("select").inputValue(),
+    await page.locator("label", { hasText: "Curve" }).locator("select").inputValue(),
   ];
   const curves = clip.methods.map((m) => m.frames?.[metric]?.[view] ?? m.frames?.[metric]?.[""]).filter(Boolean);
   const drawn = await page

@@ -85,7 +85,7 @@ test("pictures are those of bench4d's renderer, from every camera of the videos"
   const { page, close } = await opened("splats");
   await go(page, 2);
   for (const view of clip.views) {
-    await page.locator("select").first().selectOption(view.id);
+    await page.locator("label", { hasText: "View" }).locator("select").selectOption(view.id);
     await settled(page, `2 ${view.azimuth}`);
     for (const [pane, name] of ["truth", "splats"].entries()) {
       const drawn = await pixels(page, page.locator(".pane canvas").nth(pane));

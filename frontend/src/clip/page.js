@@ -1,11 +1,13 @@
 // The clip page: all methods beside the truth, in step.
 import { load } from "../data.js";
 import { choice, h, link, toggle } from "../dom.js";
-import { arrow } from "../format.js";
+import { arrow, short } from "../format.js";
 import { card } from "./card.js";
 import { Player } from "./player.js";
 import { rangeOf } from "./sparkline.js";
 import { viewerPanel } from "./viewer-panel.js";
+
+const MANY = 10; // clips: more are chosen from a list
 
 export async function clipPage(query) {
   const table = await load("table");
@@ -76,16 +78,18 @@ function perFrame(clip, table) {
 }
 
 function switcher(table, entry) {
+  const address = (id) => "?" + new URLSearchParams({ clip: id });
+  const named = table.clips.map((c) => ({ value: c.id, title: short(c.object ?? c.id) }));
+  if (named.length > MANY)
+    return h(
+      "div",
+      { class: "toolbar" },
+      choice("Clip", named, entry.id, (id) => location.assign(address(id))),
+    );
   return h(
     "nav",
     { class: "tabs", "aria-label": "Clips" },
-    table.clips.map((c) =>
-      h(
-        "a",
-        { href: "?" + new URLSearchParams({ clip: c.id }), "aria-current": c === entry ? "page" : null },
-        c.object ?? c.id,
-      ),
-    ),
+    named.map((c) => h("a", { href: address(c.value), "aria-current": c.value === entry.id ? "page" : null }, c.title)),
   );
 }
 
