@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -75,10 +76,15 @@ def scale(source: Path, folder: Path, methods: int, clips: int) -> None:
     write_rows(folder / "scores.parquet", copied(rows, method_of, clip_of, bigger, shift=True))
     write_rows(folder / "frames.parquet", copied(frames, method_of, clip_of, bigger, shift=False))
     for what in ("first build", "second build"):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), cpu_seconds()
         site = build_site(folder, bigger, copies, METRICS).parent
-        print(f"{what}: {time.perf_counter() - began:.1f} s")
+        print(f"{what}: {time.perf_counter() - began:.1f} s, {cpu_seconds() - used:.1f} s of all cores together")
     tell(site)
+
+
+def cpu_seconds() -> float:
+    """Of this process and of the encoders it has started."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def scaled_benchmark(benchmark: Benchmark, folder: Path, clip_of: dict[str, str]) -> Benchmark:

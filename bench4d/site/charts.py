@@ -38,9 +38,12 @@ def _short(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _svg(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
-    inner = Markup("").join([tag("title", title), *parts])
-    box = f"0 0 {_short(width)} {_short(height)}"
+def _svg(width: float, height: float, parts: Sequence[Markup], title: str = "") -> Markup:
+    """Without a title it is a picture of what stands beside it as text."""
+    box, inner = f"0 0 {_short(width)} {_short(height)}", Markup("").join(parts)
+    if not title:
+        return tag("svg", inner, class_="chart", viewBox=box, width=width, height=height, aria_hidden="true")
+    inner = tag("title", title) + inner
     return tag("svg", inner, class_="chart", viewBox=box, width=width, height=height, role="img", aria_label=title)
 
 
@@ -102,12 +105,10 @@ def dot_plot(values: Mapping[str, Mapping[str, Dot]], references: Sequence[str],
         shown = name if len(name) <= 13 else name[:12] + "…"
         label = tag("title", name) + escape(shown)
         parts.append(tag("text", label, class_="label", x=x[name], y=bottom + 16, text_anchor="middle"))
-    return _svg(width, bottom + 26, title, parts)
+    return _svg(width, bottom + 26, parts, title)
 
 
-def interval_row(
-    interval: Interval, low: float, high: float, at: float | None, title: str, width: float = 180
-) -> Markup:
+def interval_row(interval: Interval, low: float, high: float, at: float | None, width: float = 180) -> Markup:
     """A mean with its interval on an axis from `low` to `high`; `at`: where nothing is different."""
 
     def x(value: float) -> float:
@@ -119,4 +120,4 @@ def interval_row(
     if not math.isnan(interval.low):
         parts.append(tag("line", class_="interval", x1=x(interval.low), x2=x(interval.high), y1=12.0, y2=12.0))
     parts.append(tag("circle", class_="dot", cx=x(interval.mean), cy=12.0, r=4.5))
-    return _svg(width, 24, title, parts)
+    return _svg(width, 24, parts)

@@ -34,7 +34,7 @@ def mean_ranks(run: Run) -> list[dict[str, Any]]:
         assert row.mean_rank is not None
         count = sum(other.alignment == row.alignment for other in ranked)
         mean, interval, _ = number(rank_cell(row), 2)
-        chart = interval_row(row.mean_rank, 1, max(2, count), None, f"mean rank of {row.method.id}: {mean} {interval}")
+        chart = interval_row(row.mean_rank, 1, max(2, count), None)
         told = {"id": row.method.id, "count": count, "alignment": row.alignment, "mean": mean, "interval": interval}
         found.append(told | {"chart": chart, "page": f"methods/{run.names[row.method.id]}.html"})
     return found
@@ -92,9 +92,8 @@ def _pair(pair: Comparison) -> dict[str, Any]:
     told |= {"alignment": pair.alignment, "p": _p(pair.p_holm), "difference": _text(pair.difference)}
     if not pair.n:
         return told | {"chart": "", "probability": ""}
-    name = f"{pair.method_a} better than {pair.method_b}: {_text(pair.probability)}"
     return told | {
-        "chart": interval_row(pair.probability, 0, 1, 0.5, name, 140),
+        "chart": interval_row(pair.probability, 0, 1, 0.5, 140),
         "probability": _text(pair.probability),
     }
 
