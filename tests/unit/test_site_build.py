@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import imageio_ffmpeg
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench4d.cli import main
@@ -17,7 +18,7 @@ from bench4d.comparisons import compare
 from bench4d.errors import FormatError
 from bench4d.files import read_png_sequence
 from bench4d.published import read_published
-from bench4d.results import ROW, read_rows
+from bench4d.results import FRAME_ROW, ROW, read_rows, write_rows
 from bench4d.site import build_site
 from bench4d.site.films import error_map
 from bench4d.video import read_video
@@ -201,6 +202,29 @@ def test_a_second_build_changes_no_file_and_a_new_picture_one_film_of_each_kind(
     gone, new = {p for p in before if p.suffix == ".mp4"} - films, films - set(before)
     assert len(gone) == len(new) == 2
     assert {p.name.rpartition("-")[0] for p in gone} == {"mesh-s0-input", "mesh-s0-input-error"}
+
+
+def test_seeds_are_entries_of_their_own(copied):
+    results, build = copied
+    shutil.rmtree(results / "site")
+    shutil.copytree(results / "mesh/seed0", results / "mesh/seed1")
+    for name, schema in (("scores", ROW), ("frames", FRAME_ROW)):
+        rows = read_rows(results / f"{name}.parquet", schema)
+        more = rows[rows["method"] == "mesh"].assign(seed=1)
+        more["value"] += 1
+        write_rows(results / f"{name}.parquet", pd.concat([rows, more], ignore_index=True))
+    site = build()
+    clip, table = data_of(site, "clips/0"), data_of(site, "table")
+    mesh = {m["key"]: m for m in clip["methods"] if m["id"] == "mesh"}
+    assert [m["title"] for m in mesh.values()] == ["Mesh, seed 0", "Mesh, seed 1"]
+    first, second = mesh.values()
+    assert second["cells"]["psnr[novel]"] == pytest.approx(first["cells"]["psnr[novel]"] + 1, abs=1e-4)
+    assert second["frames"]["psnr"]["input"][0] == pytest.approx(first["frames"]["psnr"]["input"][0] + 1, abs=1e-4)
+    row = next(m for m in table["methods"] if m["id"] == "mesh")
+    numbers = data_of(site, row["data"])
+    assert row["seeds"] == [0, 1] and [(m["seed"], m["clip"]) for m in numbers["made"]][2] == (1, "clip-0")
+    values = [r["value"] for r in numbers["rows"]["psnr[novel]"]]
+    assert len(values) == 4 and table["cells"]["mesh"]["psnr[novel]"]["value"] == pytest.approx(np.mean(values))
 
 
 def test_other_files_beside_the_site_stay_and_leftovers_go(copied):

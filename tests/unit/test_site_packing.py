@@ -183,6 +183,15 @@ def test_the_splats_that_are_left_are_the_most_visible_ones():
     assert len(left.means) == 50 and left.opacities.min() >= 0.5
 
 
+def test_a_method_that_makes_images_has_nothing_to_turn(run, tmp_path):
+    place, cameras = tmp_path / "place", run.benchmark.cameras
+    frames = [np.zeros((len(cameras), cameras.height, cameras.width, 4), np.uint8) for _ in run.benchmark.times]
+    write_asset(Asset4D("views", run.benchmark.times, frames, None, cameras), place / "asset")
+    write_json(place / "aligned.json", {"status": "ok", "reason": "", "matrix": None})
+    made = assets.make_asset(run, tmp_path, "assets/0", place, aligned=True)
+    assert made == (None, "the method makes images, not geometry")
+
+
 def test_assets_that_cannot_be_shown_say_why(run, tmp_path, monkeypatch):
     place = tmp_path / "place"
     assert assets.make_asset(run, tmp_path, "assets/0", place, aligned=True)[1].endswith("(config: keep)")
