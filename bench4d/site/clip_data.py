@@ -42,7 +42,7 @@ def entries_of(run: Run) -> list[Entry]:
     found = []
     for row in run.lines:
         name, seeds = row.method.id, run.seeds[row.method.id]
-        title = str(row.method.data.get("name", name))
+        title = run.titles[name]
         for seed in seeds:
             alone = len(seeds) == 1
             found.append(

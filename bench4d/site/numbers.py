@@ -26,7 +26,7 @@ def numbers_data(run: Run, k: int, by_method: dict[str, pd.DataFrame]) -> dict[s
     seeds = run.seeds[name]
     return {
         "method": name,
-        "title": row.method.data.get("name", name),
+        "title": run.titles[name],
         "rows": {key: _rows(part) for key, part in chosen.items()},
         "columns": {key: _once(part, options_of(run, key)) for key, part in chosen.items() if len(part)},
         "made": [_made(run, name, seed, clip, rows) for seed in seeds for clip in run.benchmark.clips],
@@ -105,9 +105,8 @@ def command_of(run: Run, name: str, seeds: list[int]) -> str:
     """Makes the method's rows again from a checkout of the repository; "" if only `bench4d score` can."""
     if name not in method_folders():
         return ""
-    config = ["benchmarks=[" + run.benchmark.id + "]", "seeds=[" + ",".join(map(str, seeds)) + "]"]
     targets = [f"results/{run.benchmark.id}/{name}/seed{seed}/scores.parquet" for seed in seeds]
-    return shlex.join(["snakemake", "--cores", "all", "--config", *config, "--", *targets])
+    return shlex.join(["snakemake", "--cores", "all", "--config", f"benchmarks=[{run.benchmark.id}]", "--", *targets])
 
 
 def stages_of(folder: Path, name: str, seed: int) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -68,6 +69,13 @@ class Run:
         """Method id -> its seeds."""
         found = self.rows.groupby("method")["seed"].unique()
         return {str(name): sorted(int(seed) for seed in seeds) for name, seeds in found.items()}
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Method id -> its name for people, with the id where several have one name."""
+        names = {method.id: str(method.data.get("name", method.id)) for method in self.methods}
+        often = Counter(names.values())
+        return {id: name if often[name] == 1 else f"{name} ({id})" for id, name in names.items()}
 
     @cached_property
     def names(self) -> dict[str, str]:

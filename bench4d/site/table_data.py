@@ -131,7 +131,7 @@ def method_data(run: Run, k: int) -> dict[str, Any]:
     costs = costs_of(run, method.id)
     return {
         "id": method.id,
-        "title": data.get("name", method.id),
+        "title": run.titles[method.id],
         "kind": method.kind,
         "output": data.get("output", ""),
         "page": f"methods/{run.names[method.id]}.html",

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -21,6 +22,7 @@ from bench4d.published import read_published
 from bench4d.results import FRAME_ROW, ROW, read_rows, write_rows
 from bench4d.site import build_site
 from bench4d.site.films import error_map
+from bench4d.site.run import read_run
 from bench4d.video import read_video
 from metrics import METRICS
 from tests.toy_site import EVIL, FRAMES, HOSTILE, make_results
@@ -202,6 +204,14 @@ def test_a_second_build_changes_no_file_and_a_new_picture_one_film_of_each_kind(
     gone, new = {p for p in before if p.suffix == ".mp4"} - films, films - set(before)
     assert len(gone) == len(new) == 2
     assert {p.name.rpartition("-")[0] for p in gone} == {"mesh-s0-input", "mesh-s0-input-error"}
+
+
+def test_methods_of_one_name_are_told_apart(made):
+    results, benchmark, methods, _ = made
+    data = {"kind": "generator", "trained_on": [], "parameters": {}, "weights": [], "name": "Twin"}
+    twins = [replace(m, data=data) if m.id in ("mesh", "splats") else m for m in methods]
+    titles = read_run(results, benchmark, twins, METRICS, {}).titles
+    assert (titles["mesh"], titles["splats"], titles["oracle"]) == ("Twin (mesh)", "Twin (splats)", "Oracle")
 
 
 def test_seeds_are_entries_of_their_own(copied):

@@ -1,6 +1,7 @@
 """The site as a part of the workflow: made by default, cheap to make again, never in the way of a run."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -48,6 +49,14 @@ def test_a_lost_first_page_is_made_again_without_encoding_anything(checkout):
     assert checkout.planned() == {"site_synth4d-tiny": 1}
     checkout.snakemake()
     assert films and {path: path.stat().st_mtime_ns for path in (checkout.root / SITE).rglob("*.mp4")} == films
+
+
+def test_the_command_beside_a_number_makes_it_again(checkout):
+    method = next(m for m in data_of(checkout, "table")["methods"] if m["id"] == "inflate")
+    program, *options = shlex.split(data_of(checkout, method["data"])["command"])
+    assert program == "snakemake" and checkout.planned(*options) == {}
+    (checkout.root / "results/synth4d-tiny/inflate/seed0/scores.parquet").unlink()
+    assert checkout.planned(*options) == {"score_synth4d-tiny": 1}
 
 
 def test_editing_a_template_makes_the_site_again_and_nothing_else(checkout):
