@@ -1,7 +1,10 @@
 // Names, reasons and descriptions come from strangers. On the tests' own site many of them are HTML.
 import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { datum, launch, open, query } from "./browser.mjs";
+import { datum, launch, open, query, site } from "./browser.mjs";
 
 let browser, table;
 before(async () => {
@@ -73,4 +76,34 @@ test("addresses that lead out of the site lead nowhere", async () => {
   );
   assert.deepEqual(complaints, []);
   await close();
+});
+
+test("a copy that lacks a file says which one", async (t) => {
+  const copy = mkdtempSync(join(tmpdir(), "bench4d-site-"));
+  t.after(() => rmSync(copy, { recursive: true }));
+  for (const part of ["clip.html", "static", "data/table.js"])
+    cpSync(join(site, part), join(copy, part), { recursive: true });
+  const { page, close } = await open(browser, "clip.html", { folder: copy });
+  const said = await page.locator("main").textContent();
+  assert.ok(said.includes(`data/${table.clips[0].data}.js is missing`), said);
+  await close();
+});
+
+test("a damaged 3D object says so, and the other pane goes on", async (t) => {
+  const clip = await datum(browser, table.clips[0].data);
+  const broken = clip.methods.find((m) => m.asset);
+  const copy = mkdtempSync(join(tmpdir(), "bench4d-site-"));
+  t.after(() => rmSync(copy, { recursive: true }));
+  cpSync(site, copy, { recursive: true });
+  const file = join(copy, "data", `${broken.asset}.js`);
+  const script = readFileSync(file, "utf16le");
+  const start = script.indexOf('"data":"') + 8;
+  writeFileSync(file, script.slice(0, start) + script.slice(start + 40), "utf16le"); // 40 characters are gone
+  const made = await open(browser, query("clip.html", { clip: clip.clip, method: broken.id }), { folder: copy });
+  await made.page.click("button.open");
+  const note = made.page.locator(".pane .note").nth(1);
+  await note.filter({ hasText: "damaged" }).waitFor();
+  await made.page.waitForFunction(() => document.querySelector(".pane canvas").dataset.shown);
+  assert.deepEqual(made.complaints, []);
+  await made.close();
 });

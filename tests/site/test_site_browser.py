@@ -62,6 +62,7 @@ def renders(folder: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TESTS)
 def test_pages_in_a_browser(name: str, surroundings: dict[str, str]) -> None:
     command = [node(), "--test", "--test-reporter=tap", str(FRONTEND / "test" / name)]

@@ -118,7 +118,7 @@ function labelled(points, cx, cy) {
       const text = `${p.m.title}: ${number(p.y, cy.decimals)}, ${number(p.x, cx.decimals)} ${cx.unit}`;
       return s(
         "a",
-        { href: local(p.m.page), "aria-label": text },
+        { href: local(p.m.page) },
         s("title", {}, text),
         s("circle", { class: p.m.outside_ranks ? "dot reference" : "dot", cx: p.px, cy: p.py, r: 5 }),
         s("text", { class: "name", x: p.px + 10, y }, short(p.m.title).slice(0, 20)),
