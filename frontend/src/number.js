@@ -170,10 +170,7 @@ function said(key, value) {
 }
 
 function shortHash(text) {
-  return text
-    .split("+")
-    .map((part) => (/^[0-9a-f]{24,}$/.test(part) ? part.slice(0, 12) + "\u2026" : part))
-    .join(" + ");
+  return text.replace(/[0-9a-f]{24,}/g, (hash) => hash.slice(0, 12) + "\u2026").replaceAll("\u2026+", "\u2026 + ");
 }
 
 function nameOf(key) {
