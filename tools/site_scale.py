@@ -30,9 +30,12 @@ from bench4d.asset import Asset4D, Gaussians
 from bench4d.asset_io import write_asset
 from bench4d.benchmark import Benchmark, find_benchmark
 from bench4d.files import read_json, write_json
+from bench4d.render import composite, render_gaussians
 from bench4d.results import FRAME_ROW, ROW, read_rows, write_rows
 from bench4d.site import build_site
 from bench4d.site.assets import make_asset
+from bench4d.site.gaussian_assets import gaussians_of
+from bench4d.site.packing import read_packed
 from bench4d.site.run import read_run
 from bench4d.submission import methods_of
 from metrics import METRICS
@@ -145,8 +148,15 @@ def pack_splats(source: Path, folder: Path, count: int, frames: int) -> None:
     write_asset(asset, place / "asset")
     write_json(place / "aligned.json", {"status": "ok", "reason": "", "matrix": np.eye(4).tolist()})
     began = time.perf_counter()
-    name, note = make_asset(run, folder, "assets/splats", place, aligned=True)
+    name, _ = make_asset(run, folder, "assets/splats", place, aligned=True)
     took, path = time.perf_counter() - began, folder / "data" / f"{name}.js"
+    data = read_packed(path)
+    pictures = [
+        composite(render_gaussians(one, benchmark.cameras), (1, 1, 1))[0] / 255
+        for one in (gaussians_of(data, 0), splats(count, 0))
+    ]
+    psnr = -10 * np.log10(((pictures[0] - pictures[1]) ** 2).mean(axis=(1, 2, 3)))
+    note = f"{data['note']}; frame 0 looks the same within {psnr.min():.1f} dB PSNR"
     print(f"{count} splats x {frames} frames: {path.stat().st_size / 1e6:.2f} MB in {took:.1f} s {note}")
 
 

@@ -24,7 +24,7 @@ from .gaussian_assets import gaussian_arrays
 from .packing import Packed, pack, quantised, stretched, write_packed
 from .run import Run, record
 
-VERSION = 2  # goes up whenever equal assets would become another file
+VERSION = 3  # goes up whenever equal assets would become another file
 MAX_BYTES = 15_000_000  # of a file
 MAX_ROWS = 8_000_000  # vertices, faces or splats of all frames together
 LEVELS = (2**16, 2**13, 2**12)  # of a position along an axis, until the file is small enough

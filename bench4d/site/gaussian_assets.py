@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ class Precision:
 
 
 FINE = Precision(2**16, 256, 1, 1)
-LADDER = (FINE, Precision(2**13, 64, 4, 2), Precision(2**12, 32, 8, 4))
+LADDER = (FINE, Precision(2**13, 64, 4, 2), Precision(2**12, 32, 8, 4), Precision(2**11, 16, 16, 8))
 SAMPLE = 4  # frames that tell how small the others become
 Box = tuple[np.ndarray, np.ndarray]
 Stored = tuple[list[dict[str, Any]], int, bytes]  # as `pack` makes it
@@ -85,10 +85,10 @@ def _smaller(frames: Sequence[Gaussians], box: Box, precision: Precision) -> lis
 
 
 def _order(frame: Gaussians, box: Box) -> Int64[np.ndarray, " n"]:
-    """Along a Morton curve of 1024 cells a side."""
-    cells = quantised(frame.means, box[0], box[1], 1024).astype(np.uint64)
+    """Along a Morton curve of 4096 cells a side."""
+    cells = quantised(frame.means, box[0], box[1], 4096).astype(np.uint64)
     code = np.zeros(len(cells), np.uint64)
-    for bit in range(10):
+    for bit in range(12):
         for axis in range(3):
             code |= ((cells[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
     return np.argsort(code, kind="stable")
@@ -121,21 +121,45 @@ def _once(array: Packed) -> Packed:
     return Packed(array.name, array.type, frames[0], array.rows[:1], True, "row", array.low, array.high, array.log)
 
 
+def gaussians_of(data: Mapping[str, Any], k: int) -> Gaussians:
+    """Frame k of what `packing.read_packed` has read: what the viewer shows."""
+    rows: dict[str, np.ndarray] = {}
+    for head in data["arrays"]:
+        start, stop = np.cumsum([0, *head["rows"]])[[0, 1] if head["shared"] else [k, k + 1]]
+        rows[head["name"]] = data["values"][head["name"]][start:stop].astype(np.float64)
+    rest = (rows["rotation"][:, :3] / 255 * 2 - 1) / np.sqrt(2)
+    largest = np.sqrt((1 - (rest**2).sum(axis=1, keepdims=True)).clip(0))  # w: `_smallest_three` leaves out no other
+    color = rows["color"] / 255
+    arrays = {
+        "means": rows["center"],
+        "scales": rows["scale"],
+        "quaternions": np.concatenate([largest, rest], axis=1),
+        "opacities": color[:, 3],
+        "sh": (color[:, None, :3] - 0.5) / SH0,
+    }
+    single: dict[str, Any] = {name: array.astype(np.float32) for name, array in arrays.items()}
+    return Gaussians(**single, dilation=data["dilation"], compensate=data["compensate"])
+
+
 def _stepped(values: Float[np.ndarray, "n c"], step: int) -> UInt32[np.ndarray, "n c"]:
     """Numbers from 0 to 255 as the nearest multiples of `step`, and 255."""
     return np.minimum(255, np.rint(values / step) * step).astype(np.uint32)
 
 
 def _smallest_three(quaternions: Float32[np.ndarray, "n 4"], step: int) -> UInt32[np.ndarray, "n 4"]:
-    """The three smaller components of (w, x, y, z), and which one is left out: the largest, made positive."""
+    """The three smaller components of (w, x, y, z), and which one is left out: always w, made the largest and positive.
+
+    A Gaussian that is turned by half a circle about an axis of its own is the same one, and that turn swaps w with any
+    other component.
+    """
     q = quaternions.astype(np.float64)
     q /= np.linalg.norm(q, axis=1, keepdims=True).clip(1e-12)
-    largest = np.argmax(np.abs(q), axis=1)
-    q *= np.where(np.take_along_axis(q, largest[:, None], 1) < 0, -1, 1)
-    others = np.array([[k for k in range(4) if k != left] for left in range(4)])[largest]
-    rest = np.take_along_axis(q, others, 1)  # within 1 / sqrt(2)
-    bytes_ = _stepped(((rest * np.sqrt(2) + 1) / 2).clip(0, 1) * 255, step)
-    return np.concatenate([bytes_, largest[:, None].astype(np.uint32)], axis=1)
+    w, x, y, z = q.T
+    turned = np.stack([q, np.stack([-x, w, z, -y], 1), np.stack([-y, -z, w, x], 1), np.stack([-z, y, -x, w], 1)])
+    q = turned[np.argmax(np.abs(q), axis=1), np.arange(len(q))]
+    q *= np.where(q[:, :1] < 0, -1, 1)
+    bytes_ = _stepped(((q[:, 1:] * np.sqrt(2) + 1) / 2).clip(0, 1) * 255, step)
+    return np.concatenate([bytes_, np.zeros((len(q), 1), np.uint32)], axis=1)
 
 
 def _colors(frames: Sequence[Gaussians], step: int) -> UInt32[np.ndarray, "n 4"]:

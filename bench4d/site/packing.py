@@ -90,7 +90,16 @@ def pack(arrays: Sequence[Packed]) -> tuple[list[dict[str, Any]], int, bytes]:
         headers.append(array.header(offset, len(part)))
         parts.append(part)
         offset += len(part)
-    return headers, offset, zlib.compress(b"".join(parts), LEVEL)
+    return headers, offset, _deflated(b"".join(parts))
+
+
+def _deflated(data: bytes) -> bytes:
+    """The smaller of two: repeated pieces are found, or only equal bytes in a row, which is better for noise."""
+    whole = []
+    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_RLE):
+        packer = zlib.compressobj(LEVEL, strategy=strategy)
+        whole.append(packer.compress(data) + packer.flush())
+    return min(whole, key=len)
 
 
 def to_text(data: bytes) -> str:
