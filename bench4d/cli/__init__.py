@@ -11,7 +11,20 @@ import os
 import sys
 
 from bench4d import __version__
-from bench4d.cli import atlas, check, explain, figure, listing, new_method, score, site, study, study_table, table, weights
+from bench4d.cli import (
+    atlas,
+    check,
+    explain,
+    figure,
+    listing,
+    new_method,
+    score,
+    site,
+    study,
+    study_table,
+    table,
+    weights,
+)
 from bench4d.errors import FormatError
 
 DESCRIPTION = """Benchmark of video-to-4D generation.
