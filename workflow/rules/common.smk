@@ -147,6 +147,11 @@ def parent_of_output(wildcards, output):
     return str(Path(output[0]).parent)
 
 
+def parent_of_rows(wildcards, input):
+    """results/<benchmark>."""
+    return Path(input.rows).parent
+
+
 def root_of_output(wildcards, output):
     """The folder that holds the clips' folders of the outputs."""
     return str(Path(output[0]).parents[1])

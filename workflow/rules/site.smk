@@ -50,7 +50,7 @@ for benchmark in BENCHMARKS:
         params:
             methods=[relative(method.folder) for method in METHODS.values()],
             skipped=[f"{name}={reason}" for name, reason in SKIPPED.items()],
-            results=f"results/{benchmark}",
+            results=parent_of_rows,
         shell:
             "python {input.script} --protocol {input.protocol} --methods {params.methods:q}"
             " --skipped {params.skipped:q} --results {params.results} --workers {threads} > {log} 2>&1"
