@@ -9,6 +9,7 @@ results: ## run the default benchmark (BENCHMARK=synth4d-test for the full one) 
 	@$(PYTHON) tools/install.py core
 	@$(RUN) snakemake --cores all --quiet rules --config benchmarks=[$(BENCHMARK)]
 	@cat results/$(BENCHMARK)/table.txt
+	@echo "Pages: results/$(BENCHMARK)/site/index.html"
 
 test: ## all checks and all tests
 	@$(PYTHON) tools/install.py core

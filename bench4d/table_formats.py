@@ -75,7 +75,7 @@ def to_csv(table: Table) -> str:
         + [f"{c.key}.{p}" for c in table.columns for p in parts]
     )
     for row in table.rows:
-        line: list[object] = [*map(_csv, (row.method.id, row.method.kind, row.alignment, row.contamination))]
+        line: list[object] = [*map(csv_cell, (row.method.id, row.method.kind, row.alignment, row.contamination))]
         line += _three(row.mean_rank)
         for cell in row.cells:
             line += [*_three(cell.interval), cell.covered, cell.total]
@@ -91,21 +91,21 @@ def comparisons_to_csv(comparisons: Sequence[Comparison]) -> str:
     chance = ("probability", "probability_low", "probability_high")
     writer.writerow([*label, "n", *difference, *chance, "p", "p_holm", "verdict"])
     for c in comparisons:
-        names = map(_csv, (c.metric, c.views, c.alignment, c.method_a, c.method_b))
-        numbers = [*_three(c.difference), *_three(c.probability), _exact(c.p), _exact(c.p_holm)]
+        names = map(csv_cell, (c.metric, c.views, c.alignment, c.method_a, c.method_b))
+        numbers = [*_three(c.difference), *_three(c.probability), exact(c.p), exact(c.p_holm)]
         writer.writerow([*names, c.n, *numbers, c.verdict])
     return out.getvalue()
 
 
 def _three(interval: Interval | None) -> list[str]:
-    return ["", "", ""] if interval is None else [_exact(v) for v in (interval.mean, interval.low, interval.high)]
+    return ["", "", ""] if interval is None else [exact(v) for v in (interval.mean, interval.low, interval.high)]
 
 
-def _exact(value: float) -> str:
+def exact(value: float) -> str:
     return "" if math.isnan(value) else repr(value)
 
 
-def _csv(text: str) -> str:
+def csv_cell(text: str) -> str:
     """Spreadsheets run a cell that begins like this as a formula; a leading quotation mark makes it text."""
     text = _plain(text)
     return "'" + text if text.startswith(("=", "+", "-", "@")) else text
@@ -121,18 +121,18 @@ def column_title(column: Column) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    lines = [f"## {_md(table.benchmark.data['title'])}"]
+    lines = [f"## {md_cell(table.benchmark.data['title'])}"]
     for block, (title, chosen) in enumerate(table.blocks):
         titles = [MEAN_RANK] * (block == 0) + [column_title(table.columns[k]) for k in chosen]
         lines += ["", f"**{title}**", "", "| " + " | ".join([*HEAD, *titles]) + " |"]
         lines.append("|" + "---|" * len(HEAD) + "---:|" * len(titles))
         for row in table.rows:
-            name, *rest = map(_md, head_of(row))
+            name, *rest = map(md_cell, head_of(row))
             cells = [_md_cell(rank_cell(row), 2)] * (block == 0)
             cells += [_md_cell(row.cells[k], decimals(table, k)) for k in chosen]
             lines.append("| " + " | ".join([name if row.ranked else f"*{name}*", *rest, *cells]) + " |")
         lines += _md_published(table, chosen, len(HEAD) + len(titles))
-    return "\n".join([*lines, "", *(f"- {_md(n)}" for n in notes(table)), ""])
+    return "\n".join([*lines, "", *(f"- {md_cell(n)}" for n in notes(table)), ""])
 
 
 def _md_published(table: Table, chosen: Sequence[int], width: int) -> Iterator[str]:
@@ -140,12 +140,12 @@ def _md_published(table: Table, chosen: Sequence[int], width: int) -> Iterator[s
     for block in table.published:
         for k, row in enumerate(block.shown(chosen)):
             if k == 0:
-                yield "| " + " | ".join([f"*published: {_md(block.title)}*", *[""] * (width - 1)]) + " |"
-            cells = [""] * (width - len(chosen) - 1) + [_md(row.cells[c]) for c in chosen]
-            yield "| " + " | ".join([f"<small>{_md(row.method)}</small>", *cells]) + " |"
+                yield "| " + " | ".join([f"*published: {md_cell(block.title)}*", *[""] * (width - 1)]) + " |"
+            cells = [""] * (width - len(chosen) - 1) + [md_cell(row.cells[c]) for c in chosen]
+            yield "| " + " | ".join([f"<small>{md_cell(row.method)}</small>", *cells]) + " |"
 
 
-def _md(text: str) -> str:
+def md_cell(text: str) -> str:
     return "".join("\\" + c if c in "\\`*_{}[]<>#|&~$!" else c for c in _plain(text))
 
 

@@ -9,7 +9,7 @@ import math
 import jinja2
 
 from bench4d.stats import Interval
-from bench4d.table_formats import _csv, _exact, _md
+from bench4d.table_formats import csv_cell, exact, md_cell
 
 from .preferences import Preference, Preferences
 
@@ -105,16 +105,16 @@ def to_markdown(preferences: Preferences) -> str:
         "**Overall: share of comparisons won against a rival**",
         "",
     ]
-    lines += ["| " + " | ".join(["method", *map(_md, preferences.questions.values()), "n"]) + " |"]
+    lines += ["| " + " | ".join(["method", *map(md_cell, preferences.questions.values()), "n"]) + " |"]
     lines += ["|---|" + "---:|" * (len(preferences.questions) + 1)]
     for method, cells in _overall_cells(preferences):
-        texts = [_md(f"{share} {interval}".strip()) for share, interval, _ in cells]
-        lines.append("| " + " | ".join([_md(method), *texts, str(cells[0][2])]) + " |")
+        texts = [md_cell(f"{share} {interval}".strip()) for share, interval, _ in cells]
+        lines.append("| " + " | ".join([md_cell(method), *texts, str(cells[0][2])]) + " |")
     for title, rows in _pairs_by_question(preferences):
-        lines += ["", f"**{_md(title)}, pair by pair**", "", "| " + " | ".join(HEAD) + " |"]
+        lines += ["", f"**{md_cell(title)}, pair by pair**", "", "| " + " | ".join(HEAD) + " |"]
         lines += ["|---|---|" + "---:|" * 7 + "---|"]
-        lines += ["| " + " | ".join(map(_md, row)) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {_md(note)}" for note in preferences.notes), ""])
+        lines += ["| " + " | ".join(map(md_cell, row)) + " |" for row in rows]
+    return "\n".join([*lines, "", *(f"- {md_cell(note)}" for note in preferences.notes), ""])
 
 
 def to_csv(preferences: Preferences) -> str:
@@ -123,11 +123,11 @@ def to_csv(preferences: Preferences) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*CSV_HEAD, "verdict"])
     for one in (*preferences.overall, *preferences.pairs):
-        share = [_exact(v) for v in (one.share.mean, one.share.low, one.share.high)]
+        share = [exact(v) for v in (one.share.mean, one.share.low, one.share.high)]
         counts = (one.share.count, one.participants, one.objects)
         kind = "wilson" if one.b else "bootstrap"
-        tail = (_exact(one.p_holm), one.verdict)
-        writer.writerow([one.question, _csv(one.a), _csv(one.b), *share, kind, _exact(one.ties), *counts, *tail])
+        tail = (exact(one.p_holm), one.verdict)
+        writer.writerow([one.question, csv_cell(one.a), csv_cell(one.b), *share, kind, exact(one.ties), *counts, *tail])
     return out.getvalue()
 
 
