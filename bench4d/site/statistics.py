@@ -17,7 +17,7 @@ from .charts import Dot, dot_plot, interval_row
 from .run import Run
 from .table_data import title_of
 
-VIEWS = {"novel": "unseen views", "input": "input view", None: ""}
+VIEWS = {"novel": "novel views", "input": "input view", None: ""}
 
 
 def column_title(column: Column) -> str:

@@ -3,7 +3,7 @@
 /** @typedef {{id: string, metric: string, group: string | null, family: string, title: string, unit: string, direction: "higher" | "lower",
  *   decimals: number, quality: boolean, in_table: boolean, page: string, definition: string}} Column */
 
-const TITLES = { novel: "Unseen views", input: "Input view", shape: "Shape", cost: "Cost" };
+const TITLES = { novel: "Novel views", input: "Input view", shape: "Shape", cost: "Cost" };
 
 /** The group that a column stands under. @param {Column} column */
 export function groupOf(column) {
