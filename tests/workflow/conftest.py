@@ -104,7 +104,8 @@ def tiny(tmp_path_factory) -> Checkout:
         "views": protocol["views"][:2],
     }
     (root / "benchmarks/synth4d/protocol-tiny.yaml").write_text(yaml.safe_dump(protocol))
-    config = yaml.safe_load((root / "config/config.yaml").read_text()) | {"benchmarks": ["synth4d-tiny"]}
+    config = yaml.safe_load((root / "config/config.yaml").read_text())
+    config |= {"benchmarks": ["synth4d-tiny"], "site": False}  # test_site_rule.py has runs with it
     (root / "config/tiny.yaml").write_text(yaml.safe_dump(config))
     checkout = Checkout(root)
     checkout.snakemake()

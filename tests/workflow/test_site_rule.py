@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 
+import pytest
 import yaml
 
 SITE = "results/synth4d-tiny/site"
@@ -24,22 +25,36 @@ def configure(checkout, **changes):
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
 
 
-def test_the_run_leaves_a_site_with_all_evidence(tiny):
-    table = data_of(tiny, "table")
+@pytest.fixture(scope="module")
+def sited(tiny, tmp_path_factory):
+    """A finished run with its site."""
+    run = tiny.copy(tmp_path_factory.mktemp("sited") / "bench4d")
+    configure(run, site=True)
+    run.snakemake()
+    return run
+
+
+@pytest.fixture
+def checkout(sited, tmp_path):
+    return sited.copy(tmp_path / "bench4d")
+
+
+def test_the_run_leaves_a_site_with_all_evidence(sited):
+    table = data_of(sited, "table")
     assert [m["id"] for m in table["methods"]] == ["billboard", "inflate", "ground_truth", "oracle_static"]
     for entry in table["clips"]:
-        clip = data_of(tiny, entry["data"])
+        clip = data_of(sited, entry["data"])
         for shown in (clip["truth"], *clip["methods"]):
             assert set(shown["videos"]) == {view["id"] for view in clip["views"]}
-            assert all((tiny.root / SITE / path).stat().st_size > 500 for path in shown["videos"].values())
-            assert (tiny.root / SITE / "data" / f"{shown['asset']}.js").is_file()
+            assert all((sited.root / SITE / path).stat().st_size > 500 for path in shown["videos"].values())
+            assert (sited.root / SITE / "data" / f"{shown['asset']}.js").is_file()
 
 
-def test_the_command_makes_the_same_site_byte_for_byte(tiny, tmp_path):
+def test_the_command_makes_the_same_site_byte_for_byte(sited, tmp_path):
     command = [sys.executable, "-m", "bench4d", "site", "results/synth4d-tiny", "--out", str(tmp_path / "again")]
-    process = subprocess.run(command, cwd=tiny.root, capture_output=True, text=True, timeout=300)
+    process = subprocess.run(command, cwd=sited.root, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0 and process.stdout.strip() == str(tmp_path / "again" / "index.html"), process.stderr
-    one, two = files_of(tiny.root / SITE), files_of(tmp_path / "again")
+    one, two = files_of(sited.root / SITE), files_of(tmp_path / "again")
     assert set(one) == set(two) and not [path for path in one if one[path] != two[path]]
 
 
@@ -80,7 +95,7 @@ def test_a_run_that_keeps_scores_alone_has_a_site_that_says_so(checkout):
     assert "keep" in inflate["pictures_note"] and "keep" in inflate["asset_note"]
 
 
-def test_snakemakes_own_report_has_the_table(tiny):
-    tiny.snakemake("--report", "report.html")
-    text = (tiny.root / "report.html").read_text("utf-8")
+def test_snakemakes_own_report_has_the_table(sited):
+    sited.snakemake("--report", "report.html")
+    text = (sited.root / "report.html").read_text("utf-8")
     assert "table.html" in text and "Tables" in text

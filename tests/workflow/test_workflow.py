@@ -72,7 +72,7 @@ def test_only_reference_methods_are_told_where_the_truth_is(tiny):
 def test_a_new_method_folder_schedules_only_its_own_jobs_and_the_tables(checkout):
     scaffold(checkout, "newcomer", None)
     kinds = ("generate_synth4d-tiny_0", "align_synth4d-tiny_0", "render_synth4d-tiny_0", "score_synth4d-tiny")
-    assert checkout.planned() == dict.fromkeys([*kinds, "report_synth4d-tiny", "site_synth4d-tiny"], 1)
+    assert checkout.planned() == dict.fromkeys([*kinds, "report_synth4d-tiny"], 1)
     plan = checkout.snakemake("-n")
     assert "method=newcomer" in plan and not any(f"method={name}" in plan for name in METHODS)
 
@@ -91,7 +91,7 @@ def test_touching_a_program_reruns_nothing(checkout):
 
 def test_editing_a_metric_scores_again_and_regenerates_nothing(checkout):
     checkout.edit("metrics/psnr.py", "\n# changed\n")
-    assert set(checkout.planned()) == {"score_synth4d-tiny", "report_synth4d-tiny", "site_synth4d-tiny"}
+    assert set(checkout.planned()) == {"score_synth4d-tiny", "report_synth4d-tiny"}
     assert checkout.planned()["score_synth4d-tiny"] == len(METHODS)
 
 
