@@ -1,6 +1,6 @@
 """How large the results site becomes and how long it takes: synthetic copies of a run, many methods and clips.
 
-    python tools/site_scale.py results/synth4d --methods 20 --clips 21 --out /tmp/scaled
+    python tools/site_scale.py results/synth4d --methods 20 --clips 21 --out scaled
 
 Clips and methods of the run are repeated under other names (hard links, no copies); every copy's rows are shifted a
 little, so that intervals and tests have something to do, and its pictures are other files for the site. `--splats`
