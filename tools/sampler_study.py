@@ -131,7 +131,7 @@ def study(
             first, second = (setting.applied(stage) for stage in stages)
             pipeline.checkpoint = replace(given, structure_sampler=first, latent_sampler=second)
             _, found, seconds = judge(pipeline, name, cameras, frames)
-            row = dict(zip(HEAD, (*setting.key, setting.passes(stages), name), strict=False))
+            row = dict(zip(HEAD[:5], (*setting.key, setting.passes(stages), name), strict=True))
             row |= {figure: f"{found[figure]:.6f}" for figure in FIGURES} | {"seconds": f"{seconds:.2f}"}
             writer.writerow(row)
             file.flush()

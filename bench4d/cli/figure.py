@@ -72,25 +72,16 @@ def strip_figure(options: argparse.Namespace) -> list[Path]:
 
 
 def metrics_figure(options: argparse.Namespace) -> list[Path]:
-    from bench4d.benchmark import find_benchmark
     from bench4d.figures.plots import caption, draw_panels, make_panels
-    from bench4d.results import ROW, read_rows
     from bench4d.run_frames import among
     from bench4d.scoring_folder import with_columns
     from bench4d.submission import methods_of
     from metrics import METRICS
 
+    from .run_rows import read_run
     from .score import split
 
-    path = options.rows / "scores.parquet" if options.rows.is_dir() else options.rows
-    if not path.is_file():
-        step = "`snakemake --cores all` and `bench4d score` write it."
-        raise FormatError(path, "a file of result rows", "no such file", step)
-    rows = read_rows(path, ROW)
-    names = sorted(set(rows["benchmark"]))
-    if len(names) != 1:
-        raise FormatError(path, "rows of one benchmark", f"{names or 'no rows'}")
-    benchmark = find_benchmark(names[0])
+    path, rows, benchmark = read_run(options.rows, "figure")
     if options.metrics:
         benchmark = with_columns(benchmark, split(options.metrics), METRICS)
     methods, _ = methods_of(rows, path.parent)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench4d.errors import FormatError
-
 NAME, HELP = "site", "make the results site: table, films, viewer, evidence"
 DESCRIPTION = """Make static pages of a folder of results. They open from disk, without a server and without a network.
 
@@ -23,22 +21,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import sys
 
-    from bench4d.benchmark import find_benchmark
-    from bench4d.results import ROW, read_rows
     from bench4d.site import build_site
     from bench4d.submission import methods_of
     from metrics import METRICS
 
-    path = options.results / "scores.parquet"
-    if not path.is_file():
-        raise FormatError(path, "a file of result rows", "no such file", "`snakemake --cores all` writes it.")
-    rows = read_rows(path, ROW)
-    names = sorted(set(rows["benchmark"]))
-    if len(names) != 1:
-        raise FormatError(path, "rows of one benchmark", f"{names or 'no rows'}")
-    benchmark = find_benchmark(names[0])
-    if set(rows["protocol"]) != {benchmark.protocol_sha256}:
-        sys.stderr.write(f"bench4d site: {benchmark.path} has changed since these rows were scored\n")
+    from .run_rows import read_run
+
+    _, rows, benchmark = read_run(options.results, "site")
     methods, bare = methods_of(rows, options.results)
     if bare:
         sys.stderr.write(f"bench4d site: no folder of {', '.join(bare)}: what they were trained on is not known\n")

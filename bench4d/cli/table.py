@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench4d.errors import FormatError
-
 NAME, HELP = "table", "print the table of result rows"
 DESCRIPTION = """Make the table anew from result rows alone: nothing is run, rendered or scored.
 
@@ -25,9 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import sys
 
-    from bench4d.benchmark import find_benchmark
     from bench4d.comparisons import compare
-    from bench4d.results import ROW, read_rows
     from bench4d.scoring_folder import with_columns
     from bench4d.submission import methods_of
     from bench4d.table_formats import FORMATS, comparisons_to_csv
@@ -35,19 +31,10 @@ def run(options: argparse.Namespace) -> int:
     from bench4d.tables import make_table
     from metrics import METRICS
 
+    from .run_rows import read_run
     from .score import split
 
-    path = options.rows / "scores.parquet" if options.rows.is_dir() else options.rows
-    if not path.is_file():
-        step = "`snakemake --cores all` and `bench4d score` write it."
-        raise FormatError(path, "a file of result rows", "no such file", step)
-    rows = read_rows(path, ROW)
-    names = sorted(set(rows["benchmark"]))
-    if len(names) != 1:
-        raise FormatError(path, "rows of one benchmark", f"{names or 'no rows'}")
-    benchmark = find_benchmark(names[0])
-    if set(rows["protocol"]) != {benchmark.protocol_sha256}:
-        sys.stderr.write(f"bench4d table: {benchmark.path} has changed since these rows were scored\n")
+    path, rows, benchmark = read_run(options.rows, "table")
     if options.metrics:
         benchmark = with_columns(benchmark, split(options.metrics), METRICS)
     methods, bare = methods_of(rows, path.parent)

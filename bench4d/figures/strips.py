@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +198,7 @@ def _lay_out(strip: Strip, width: float, insets: int, across: bool) -> _Layout:
     sides = (wide, high) if across else (high, wide)
     sources = tuple(k * (sides[0] + gap) for k in range(len(strip.sources)))
     moments = [0]
-    for before, now in zip(strip.groups, strip.groups[1:], strict=False):
+    for before, now in pairwise(strip.groups):
         moments.append(moments[-1] + sides[1] + (gap if now == before else round(GROUP_GAP * wide)))
     pictures = wide + (sources if across else moments)[-1]
     if not (1 <= width <= 100):

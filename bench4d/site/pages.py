@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -221,8 +222,10 @@ def _metric(run: Run, id: str) -> dict[str, Any]:
 
 
 def _paired(ids: Sequence[str], sums: str) -> list[tuple[str, str]]:
-    """Weights and their checksums, which a row joins by "+" in the order of the metric's record."""
-    return [(id, sha256 or "not there") for id, sha256 in zip(ids, sums.split("+"), strict=False)]
+    """Weights and their checksums, which a row joins by "+" in the order of the metric's record; it has none where they
+    were not there."""
+    pairs = zip_longest(ids, sums.split("+") if sums else [], fillvalue="")
+    return [(id or "not in the metric's record", sha256 or "not there") for id, sha256 in pairs]
 
 
 def _skipped(run: Run) -> list[str]:

@@ -54,7 +54,7 @@ def evaluate_flow(
     if count < 1:
         raise FormatError("clips", "at least one", f"{count}")
     path = state.latest(run)
-    section = _section(path, run, changes)
+    section = section_of(path, run, changes)
     kind = {"structure_flow": StructureFlow, "latent_flow": LatentFlow}[section.name]
     task = kind(section, backend, store, checkpoint, encoder)
     task.check(store)
@@ -83,7 +83,7 @@ def evaluate_flow(
     return evaluation
 
 
-def _section(path: Path, run: Path, changes: Sequence[str]) -> Section:
+def section_of(path: Path, run: Path, changes: Sequence[str]) -> Section:
     """Of a flow's run, with some values replaced."""
     saved = read_json(path / "state.json")["section"]
     name = saved["name"]

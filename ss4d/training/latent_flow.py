@@ -155,7 +155,7 @@ class LatentFlow:
             truth, found = next(self.samples(networks, store, [clip]))
             figures["psnr"].append(losses.psnr(found, truth).mean())
             figures["ssim"].append(losses.ssim(found.double(), truth.double()).mean())
-            inputs = self.prepare(self._cut(store, clip))
+            inputs = self.prepare(self.cut(store, clip))
             draws = validation_draws(self.section.train.seed, clip, self.backend)
             drawn, pictures = draw(draws, self.options), on_black(inputs.condition)
             mse = self._mse(networks, inputs, pictures, drawn.t, torch.ones_like(drawn.keep), draws)
@@ -172,16 +172,16 @@ class LatentFlow:
         """True and sampled pictures of all views, on white and rounded to 8 bits: the first train.frames frames of a
         clip at a time, frame by frame and view by view."""
         for clip in clips:
-            yield self._pictures(self._cut(store, clip), self.sample(networks, store, clip).feats)
+            yield self.pictures(self.cut(store, clip), self.sample(networks, store, clip).feats)
 
     @torch.no_grad()
     def reconstruction(self, store: Store, clip: int) -> Float32[Tensor, "P 3 S S"]:
         """What `samples` gives where a sample is as the encoder has it: the best there is to expect."""
-        batch = self._cut(store, clip)
+        batch = self.cut(store, clip)
         assert batch.latents is not None  # `prepare` has refused such data
-        return self._pictures(batch, batch.latents.float())[1]
+        return self.pictures(batch, batch.latents.float())[1]
 
-    def _pictures(
+    def pictures(
         self, batch: Batch, latents: Float32[Tensor, "N L"]
     ) -> tuple[Float32[Tensor, "P 3 S S"], Float32[Tensor, "P 3 S S"]]:
         decoder = self.decoder
@@ -200,7 +200,7 @@ class LatentFlow:
     @torch.no_grad()
     def sample(self, networks: nn.ModuleDict, store: Store, clip: int) -> SparseTensor:
         """Latents of a clip's first train.frames frames in the true voxels, as the autoencoder has them."""
-        inputs = self.prepare(self._cut(store, clip))
+        inputs = self.prepare(self.cut(store, clip))
         x = inputs.latents
         noise = validation_noise(self.section.train.seed, clip, x.feats.shape, self.backend.device)
         with self.backend.autocast():
@@ -208,7 +208,7 @@ class LatentFlow:
             z = integrate(_flow(networks), x.replace(noise), cond, self.options.sampler, inputs.n_frames)
         return x.replace(_normalisation(networks).to_data(z.feats.float()))
 
-    def _cut(self, store: Store, clip: int) -> Batch:
+    def cut(self, store: Store, clip: int) -> Batch:
         count = min(self.section.train.frames, store.lengths[clip] // 2 * 2)
         first = [torch.Generator().manual_seed(0)]  # of a clip's condition cameras always the same
         cut = store.batch(torch.tensor([clip]), torch.tensor([0]), count, first, all_views=True)

@@ -133,7 +133,7 @@ class StructureFlow:
         found = [losses.iou(logits, truth) for truth, logits in self.samples(networks, store, clips)]
         mse = []
         for clip in clips:
-            inputs = self.prepare(self._cut(store, clip))
+            inputs = self.prepare(self.cut(store, clip))
             draws = validation_draws(self.section.train.seed, clip, self.backend)
             drawn = draw(draws, self.options)
             pictures = on_black(inputs.condition)
@@ -151,20 +151,20 @@ class StructureFlow:
         if self.decoder is None:
             raise FormatError("--checkpoint", "the folder of the structure decoder, for validation", "none")
         for clip in clips:
-            truth = self._cut(store, clip).occupancy(self.section.resolution)
+            truth = self.cut(store, clip).occupancy(self.section.resolution)
             yield truth, self.decoder(self.sample(networks, store, clip))
 
     @torch.no_grad()
     def sample(self, networks: nn.ModuleDict, store: Store, clip: int) -> Float32[Tensor, "F L r r r"]:
         """Structure latents of a clip's first train.frames frames, as the autoencoder has them; always one noise."""
-        flow, inputs = _flow(networks), self.prepare(self._cut(store, clip))
+        flow, inputs = _flow(networks), self.prepare(self.cut(store, clip))
         noise = validation_noise(self.section.train.seed, clip, inputs.latents.shape, self.backend.device)
         with self.backend.autocast():
             cond = self._tokens(networks, on_black(inputs.condition))
             z = integrate(flow, noise, cond, self.options.sampler, inputs.n_frames)
         return cast(Normalisation, networks["normalisation"]).to_data(z.float())
 
-    def _cut(self, store: Store, clip: int) -> Batch:
+    def cut(self, store: Store, clip: int) -> Batch:
         count = min(self.section.train.frames, store.lengths[clip])
         first = [torch.Generator().manual_seed(0)]  # of a clip's condition cameras always the same
         return moved(store.batch(torch.tensor([clip]), torch.tensor([0]), count, first), self.backend.device)

@@ -24,7 +24,6 @@ from tests.unit.test_tables import benchmark, method, rows
 
 __all__ = ["benchmark"]  # a fixture
 
-pytest.importorskip("matplotlib", reason="no matplotlib: `python tools/install.py figures`")
 NAMES = ("a$b$_c", "office")  # no formula, and no ligature
 
 
