@@ -33,7 +33,7 @@ from ss4d.training.export import slim
 
 ROOT = Path(__file__).resolve().parents[1]
 ENCODER = 0.3  # of stage 1's time, after which the image encoder is frozen
-AUTOENCODER = 0.3  # of all the time, at most, for each autoencoder
+AUTOENCODER = 0.35  # of all the time, at most, for each autoencoder
 STAGE1 = 0.5  # on one GPU: stage 1's share of what the autoencoders leave
 CURRICULUM = ((0.35, 4), (0.65, 8))  # until this share of the steps, clips of so many frames; then all
 ENDING = 75.0  # seconds that evaluation and pictures need

@@ -159,7 +159,7 @@ def time_parts(task: LatentVAE, store: Store, repeats: int) -> None:
             (found - truth).abs().mean() + losses.ssim(found, truth).mean()
         ).backward(),
         "whole loss, forward and backward": whole_loss,
-        "clipping, optimiser, average": lambda: (whole_loss_grads(training), training.optimiser.step()),
+        "clipping, optimiser, average": lambda: (whole_loss_grads(training), training.optimiser.step(1e-3)),
     }
     if (lpips := task.perceptual) is not None:
         parts["LPIPS, forward and backward"] = lambda: lpips(found, truth).mean().backward()

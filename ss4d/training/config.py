@@ -68,7 +68,9 @@ class TrainSettings:
         lr: learning rate after the warm-up.
         warmup: steps over which it rises linearly.
         schedule: "constant", or "cosine": down to lr_end * lr at the last step.
-        betas, weight_decay: of AdamW.
+        optimiser: "adamw", or "muon" for the matrices of blocks and AdamW for the rest (optim.Optimiser).
+        betas: of AdamW.
+        weight_decay: of either.
         ema: decay of the weights' moving average; it is less at first (optim.ema_decay).
         clip_norm: longest gradient; clip_percentile of the last clip_window gradients' lengths, once there are as many.
         seed: of the initial weights, the order of clips and everything drawn.
@@ -87,6 +89,7 @@ class TrainSettings:
     warmup: int = 0
     schedule: str = "constant"
     lr_end: float = 0.0
+    optimiser: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     ema: float = 0.9999
@@ -106,6 +109,8 @@ class TrainSettings:
             raise FormatError("train", f"at least 1 for {', '.join(low)}", f"{[getattr(self, name) for name in low]}")
         if self.schedule not in ("constant", "cosine"):
             raise FormatError("train.schedule", '"constant" or "cosine"', repr(self.schedule))
+        if self.optimiser not in ("adamw", "muon"):
+            raise FormatError("train.optimiser", '"adamw" or "muon"', repr(self.optimiser))
         if not (self.lr > 0 and 0 <= self.ema < 1 and self.clip_norm > 0 and 0 < self.clip_percentile <= 100):
             raise FormatError("train", "lr > 0, 0 <= ema < 1, clip_norm > 0, a percentile", f"{self}")
         ends = [0, *(until for until, _, _ in self.curriculum)]

@@ -1,15 +1,71 @@
-"""Learning rate, moving average of the weights, and clipping of gradients, none of which waits for the device."""
+"""Optimiser, learning rate, moving average of the weights, clipping of gradients: none waits for the device."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
 from .config import TrainSettings
+
+MOMENTS = {torch.optim.AdamW: ("exp_avg", "exp_avg_sq", "step"), torch.optim.Muon: ("momentum_buffer",)}
+
+
+class Optimiser:
+    """AdamW; or, with `train.optimiser` "muon", Muon for the matrices of blocks and AdamW for all other parameters.
+
+    Muon (K. Jordan, 2024) makes the singular values of a matrix's averaged gradient about equal. Its steps are scaled
+    to the size of AdamW's (J. Liu and others, arXiv 2502.16982, equation 4), so that one learning rate serves both.
+    """
+
+    def __init__(self, networks: nn.Module, settings: TrainSettings, fused: bool) -> None:
+        self.names = {parameter: name for name, parameter in networks.named_parameters()}
+        matrices = [parameter for parameter, name in self.names.items() if parameter.ndim == 2 and "blocks." in name]
+        matrices = matrices if settings.optimiser == "muon" else []
+        ours = set(matrices)
+        others = [parameter for parameter in self.names if parameter not in ours]
+        decay, self.fused = settings.weight_decay, fused
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, settings.lr, settings.betas, weight_decay=decay, fused=fused)
+        ]
+        if matrices:
+            muon = torch.optim.Muon(matrices, settings.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            self.parts.append(muon)
+
+    def step(self, lr: float) -> None:
+        """Change the weights by their gradients and forget these."""
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = lr
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def zero_grad(self) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def _moments(self) -> Iterator[tuple[str, torch.optim.Optimizer, nn.Parameter, str]]:
+        for part in self.parts:
+            for parameter in (parameter for group in part.param_groups for parameter in group["params"]):
+                for key in MOMENTS[type(part)]:
+                    yield f"{key}.{self.names[parameter]}", part, parameter, key
+
+    def keys(self) -> set[str]:
+        """Of `tensors`."""
+        return {name for name, *_ in self._moments()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What it remembers, by moment and name of the parameter."""
+        return {name: part.state[parameter][key] for name, part, parameter, key in self._moments()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `tensors` gave; others may be among them."""
+        for name, part, parameter, key in self._moments():
+            on = "cpu" if key == "step" and not self.fused else parameter.device  # where AdamW counts steps
+            part.state[parameter][key] = tensors[name].to(on)
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
@@ -66,8 +122,8 @@ class GradientClip:
 
     def state(self) -> dict[str, Tensor]:
         seen: Int64[Tensor, ""] = torch.tensor(self.seen)
-        return {"lengths": self.lengths, "seen": seen}
+        return {"clip.lengths": self.lengths, "clip.seen": seen}
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        self.lengths.copy_(state["lengths"])
-        self.seen = int(state["seen"])
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.lengths.copy_(state["clip.lengths"])
+        self.seen = int(state["clip.seen"])

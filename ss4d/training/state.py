@@ -2,7 +2,7 @@
 
     RUN/checkpoints/step-00001000/networks.safetensors    weights in training
                                   average.safetensors     their moving average
-                                  optimiser.safetensors   AdamW's moments, lengths of the last gradients
+                                  optimiser.safetensors   its moments, lengths of the last gradients
                                   state.json              step, and the configuration it belongs to
 
 A folder appears under its name only when it is complete. The order of data and everything drawn are functions of the
@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -25,7 +24,7 @@ from bench4d.errors import FormatError
 from bench4d.files import read_json, write_json
 
 from ..loading import load_strictly, read_tensors
-from .optim import GradientClip
+from .optim import GradientClip, Optimiser
 
 NAME = re.compile(r"step-(\d{8})")
 
@@ -47,7 +46,7 @@ def save(
     step: int,
     networks: nn.Module,
     average: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     clip: GradientClip,
     section: Mapping[str, Any],
     keep: int,
@@ -60,7 +59,7 @@ def save(
     temporary.mkdir(parents=True)
     save_file(_on_cpu(networks.state_dict()), temporary / "networks.safetensors")
     save_file(_on_cpu(average.state_dict()), temporary / "average.safetensors")
-    save_file(_on_cpu(_moments(networks, optimiser, clip)), temporary / "optimiser.safetensors")
+    save_file(_on_cpu(optimiser.tensors() | clip.state()), temporary / "optimiser.safetensors")
     write_json(temporary / "state.json", {"step": step, "section": dict(section)})
     if path.exists():  # the same step again, after a resume from an older one
         shutil.rmtree(path)
@@ -74,7 +73,7 @@ def load(
     path: Path,
     networks: nn.Module,
     average: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     clip: GradientClip,
     section: Mapping[str, Any],
 ) -> int:
@@ -85,29 +84,13 @@ def load(
         raise FormatError(path, "a run with this configuration", f"other values of {', '.join(differing)}", next_step)
     for name, module in (("networks", networks), ("average", average)):
         load_strictly(module, read_tensors(path / f"{name}.safetensors"), path / f"{name}.safetensors")
-    tensors = read_tensors(path / "optimiser.safetensors")
-    wanted = {f"{key}.{name}" for name, _ in networks.named_parameters() for key in ("exp_avg", "exp_avg_sq", "step")}
-    if set(tensors) != wanted | {"clip.lengths", "clip.seen"}:
-        differing = sorted(set(tensors) ^ (wanted | {"clip.lengths", "clip.seen"}))
+    found = read_tensors(path / "optimiser.safetensors")
+    wanted = {*optimiser.keys(), *clip.state()}
+    if differing := sorted(set(found) ^ wanted):
         raise FormatError(path / "optimiser.safetensors", "the moments of all parameters", f"{differing[:4]}")
-    for name, parameter in networks.named_parameters():
-        on = "cpu" if not _fused(optimiser) else parameter.device  # where AdamW counts steps
-        moments = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
-        optimiser.state[parameter] = moments | {"step": tensors[f"step.{name}"].to(on)}
-    clip.load({"lengths": tensors["clip.lengths"], "seen": tensors["clip.seen"]})
+    optimiser.load(found)
+    clip.load(found)
     return int(state["step"])
-
-
-def _fused(optimiser: torch.optim.Optimizer) -> bool:
-    return bool(optimiser.defaults["fused"])
-
-
-def _moments(networks: nn.Module, optimiser: torch.optim.Optimizer, clip: GradientClip) -> dict[str, Tensor]:
-    tensors = {f"clip.{key}": tensor for key, tensor in clip.state().items()}
-    for name, parameter in networks.named_parameters():
-        for key, tensor in optimiser.state[parameter].items():
-            tensors[f"{key}.{name}"] = tensor
-    return tensors
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

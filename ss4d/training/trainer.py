@@ -26,7 +26,7 @@ from bench4d.files import write_json
 
 from ..data.store import Store
 from . import state
-from .optim import GradientClip, ema_decay, learning_rate, update_ema
+from .optim import GradientClip, Optimiser, ema_decay, learning_rate, update_ema
 from .order import mix, rows
 from .prefetch import Prefetch
 from .runlog import Meter, RunLog, matmul_rate, peak_memory
@@ -94,9 +94,7 @@ class Training:
         self.frozen = False
         self.parameters = list(self.networks.parameters())
         s = self.settings
-        self.optimiser = torch.optim.AdamW(
-            self.parameters, s.lr, s.betas, weight_decay=s.weight_decay, fused=backend.device.type == "cuda"
-        )
+        self.optimiser = Optimiser(self.networks, s, fused=backend.device.type == "cuda")
         self.clip = GradientClip(s.clip_norm, s.clip_percentile, s.clip_window, backend.device)
 
     def _forward(self) -> nn.Module:
@@ -144,18 +142,14 @@ class Training:
         """Of one step's products in this process. Changes nothing: counted steps round differently."""
         with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
             self.gradients(number, inputs)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         return counter.get_total_flops()
 
     def step(self, number: int, inputs: list[tuple[Any, list[int]]]) -> dict[str, Float32[Tensor, ""]]:
         """One update of the weights; the figures of the log, which stay on the device."""
-        lr = learning_rate(number, self.settings)
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
         sums = self.gradients(number, inputs)
         length, allowed = self.clip(self.parameters)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.step(learning_rate(number, self.settings))
         update_ema(self.average, self.networks, ema_decay(number, self.settings.ema))
         return sums | {"gradient": length, "gradient_limit": allowed}
 

@@ -23,7 +23,7 @@ from ss4d.structure_vae import ChannelNorm
 from ss4d.training import latent_vae, losses
 from ss4d.training.config import CLASSES, SECTIONS, TrainSettings, change, parse_section, read_training
 from ss4d.training.lpips import Perceptual, find_weights
-from ss4d.training.optim import GradientClip, ema_decay, learning_rate, update_ema
+from ss4d.training.optim import MOMENTS, GradientClip, Optimiser, ema_decay, learning_rate, update_ema
 from ss4d.training.order import mix, rows
 from ss4d.training.pictures import compare_voxels, sheet
 from ss4d.training.task import Backend, Draws
@@ -231,6 +231,29 @@ def test_learning_rate() -> None:
     assert (rates[10], rates[60], rates[110]) == pytest.approx((2.0, 1.1, 0.2))
     constant = TrainSettings(steps=5, clips=1, frames=1, lr=2.0)
     assert [learning_rate(step, constant) for step in (0, 4)] == [2.0, 2.0]
+
+
+def test_muon_takes_the_matrices_of_blocks() -> None:
+    """Their first step has about equal singular values and AdamW's size; all else moves by the rate, as with AdamW."""
+    torch.manual_seed(0)
+    blocks = torch.nn.ModuleList([torch.nn.Linear(24, 8)])
+    network = torch.nn.ModuleDict({"blocks": blocks, "out": torch.nn.Linear(8, 4)})
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    optimiser = Optimiser(network, TrainSettings(steps=1, clips=1, frames=1, lr=1.0, optimiser="muon"), fused=False)
+    adam = {
+        f"{key}.{name}" for name in ("blocks.0.bias", "out.weight", "out.bias") for key in MOMENTS[torch.optim.AdamW]
+    }
+    assert optimiser.keys() == {"momentum_buffer.blocks.0.weight"} | adam
+    for parameter in network.parameters():
+        parameter.grad = torch.randn_like(parameter) * 10
+    optimiser.step(0.01)
+    moved = {name: before[name] - parameter.detach() for name, parameter in network.named_parameters()}
+    values = torch.linalg.svdvals(moved.pop("blocks.0.weight")) / (0.01 * 0.2 * 24**0.5)
+    assert values.min() > 0.6 and values.max() < 1.3
+    assert all(torch.allclose(part.abs(), torch.tensor(0.01), rtol=1e-3) for part in moved.values())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    with pytest.raises(FormatError, match="optimiser"):
+        TrainSettings(steps=1, clips=1, frames=1, lr=1.0, optimiser="sgd")
 
 
 def test_moving_average() -> None:

@@ -32,6 +32,7 @@ from tests.toy_store import toy_store, write_store
 from tests.toy_training import SECTIONS, make_task, section, train_as
 
 CPU = Backend.of("cpu")
+VAES = ("structure_vae", "latent_vae")
 CONFIG = Path(__file__).parents[2] / "ss4d" / "configs" / "tiny.json"
 
 
@@ -98,25 +99,26 @@ def kill_at(task: Any, step: int) -> None:
     task.loss = failing
 
 
-@pytest.mark.parametrize("name", ["structure_vae", "latent_vae"])
-def test_resumed_run_ends_with_the_same_bits(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name, optimiser", [(name, "adamw") for name in VAES] + [("latent_vae", "muon")])
+def test_resumed_run_ends_with_the_same_bits(tmp_path: Path, name: str, optimiser: str) -> None:
     store, steps = toy_store(clips=3), 5
     kill = int(np.random.default_rng(os.getpid()).integers(3, steps))  # after the first checkpoint
-    straight = make_task(name, steps=steps)
+    straight = make_task(name, steps=steps, optimiser=optimiser)
     average = train(straight, store, tmp_path / "straight", CPU)
-    broken = make_task(name, steps=steps)
+    broken = make_task(name, steps=steps, optimiser=optimiser)
     kill_at(broken, kill)
     with pytest.raises(Killed):
         train(broken, store, tmp_path / "broken", CPU)
     (tmp_path / "broken" / "checkpoints" / ".step-00000006").mkdir()  # a checkpoint that was being written
     assert state.latest(tmp_path / "broken").name == f"step-{kill // 2 * 2:08d}"
-    resumed = make_task(name, steps=steps)
+    resumed = make_task(name, steps=steps, optimiser=optimiser)
     again = train(resumed, store, tmp_path / "broken", CPU, Options(resume=True))
     assert same(straight.networks.state_dict(), resumed.networks.state_dict()), f"killed at step {kill}"
     assert same(average.state_dict(), again.state_dict())
     assert not same(average.state_dict(), straight.networks.state_dict())
     folders = [state.latest(tmp_path / run) for run in ("straight", "broken")]
     optimisers = [load_file(folder / "optimiser.safetensors") for folder in folders]
+    assert any(key.startswith("momentum_buffer") for key in optimisers[0]) == (optimiser == "muon")
     assert same(*optimisers) and int(optimisers[0]["clip.seen"]) == steps
     assert len(state.checkpoints(tmp_path / "broken")) == 2  # train.keep
 
