@@ -3,10 +3,11 @@
     python -m ss4d random-checkpoint --size full --out build/ss4d-random
     python tools/ss4d_timing.py build/ss4d-random --repeats 2
 
-"Original": FlashAttention for each sequence, keys and values of the images in every pass, no work shared by two passes,
+"Original": FlashAttention for each sequence, keys and values of the images in every pass, no work shared by passes,
 gather-GEMM-scatter convolutions (with `--spconv` that package's, as the published code has it), separate norms and
-modulations. Same weights, noise and voxels. Frames are a drawn ball that moves: cost depends on their number and on the
-voxels, not on what they show. `--profile` says which kernels the time goes to, in two steps of each of our stages.
+modulations. Ours: the `--ways`, of which `two-gpus` computes guided passes on two. Same weights, noise and voxels.
+Frames are a drawn ball that moves: cost depends on their number and on the voxels, not on what they show. `--profile`
+says which kernels the time goes to, in two steps of each of our stages.
 """
 
 import argparse
@@ -35,6 +36,7 @@ STAGES = {
     "_sample_structure": "stage 1 and structure decoder",
     "_sample_latents": "stage 2",
 }
+WAYS: dict[str, dict[str, Any]] = {"ours": {}, "low-memory": {"low_memory": True}, "two-gpus": {"second": "cuda:1"}}
 Runs = dict[str, list[tuple[float, int]]]  # of each stage: seconds and peak bytes
 
 
@@ -120,6 +122,19 @@ def measure(pipeline: SS4DPipeline, options: argparse.Namespace, repeats: int) -
     return {name: runs[-repeats:] for name, runs in stages.items()}, made
 
 
+def shown(name: str, stages: Runs, made: torch.Tensor) -> torch.Tensor:
+    """`made`, after the rows of the table."""
+    total = 0.0
+    for stage, runs in stages.items():
+        seconds = [second for second, _ in runs]
+        total += statistics.median(seconds)
+        peak = max(peak for _, peak in runs) / 2**30
+        listed = ", ".join(f"{second:.2f}" for second in seconds)
+        print(f"| {name} | {stage} | {statistics.median(seconds):.2f} | {listed} | {peak:.1f} |")
+    print(f"| {name} | together | {total:.2f} | | |", flush=True)
+    return made
+
+
 def profile(pipeline: SS4DPipeline, options: argparse.Namespace) -> None:
     """Print the kernels that take the longest, in two steps of both stages."""
     pipeline.sample_with(steps=2)
@@ -142,6 +157,8 @@ def main() -> None:
     parser.add_argument("--voxels", type=int, default=9400, help="a frame")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--no-original", action="store_true")
+    help = "what is timed beside the original (default: ours low-memory)"
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["ours", "low-memory"], help=help)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--spconv", action="store_true", help="for the original's convolutions; has to be installed")
     options = parser.parse_args()
@@ -150,35 +167,23 @@ def main() -> None:
     if options.spconv:
         use_kernels([pipeline.latent_flow], "torch", convolution="spconv")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, loaded in {time.perf_counter() - began:.1f} s")
-    results: dict[str, tuple[Runs, torch.Tensor]] = {}
-    if not options.no_original:
-        with the_original_way():
-            results["original"] = measure(pipeline, options, 1)
-    ways: list[tuple[str, dict[str, Any]]] = [("ours", {}), ("ours, low memory", {"low_memory": True})]
-    if torch.cuda.device_count() > 1:
-        ways.insert(1, ("ours, two GPUs", {"second": "cuda:1"}))
-    for name, more in ways:
-        pipeline = SS4DPipeline(pipeline.checkpoint, "cuda", kernels="triton", **more)
-        torch.cuda.empty_cache()
-        results[name] = measure(pipeline, options, options.repeats if name == "ours" else 1)
     print(f"{options.frames} frames, {len(ball(options.frames, options.voxels)) // options.frames} voxels a frame")
     print("| | stage | seconds, median | all runs | peak memory, GiB |\n|---|---|---:|---|---:|")
-    for name, (stages, _) in results.items():
-        total = 0.0
-        for stage, runs in stages.items():
-            seconds = [second for second, _ in runs]
-            total += statistics.median(seconds)
-            peak = max(peak for _, peak in runs) / 2**30
-            listed = ", ".join(f"{second:.2f}" for second in seconds)
-            print(f"| {name} | {stage} | {statistics.median(seconds):.2f} | {listed} | {peak:.1f} |")
-        print(f"| {name} | together | {total:.2f} | | |")
+    made: dict[str, torch.Tensor] = {}
+    if not options.no_original:
+        with the_original_way():
+            made["original"] = shown("original", *measure(pipeline, options, 1))
+    for name in options.ways:
+        pipeline = SS4DPipeline(pipeline.checkpoint, "cuda", kernels="triton", **WAYS[name])
+        torch.cuda.empty_cache()
+        made[name] = shown(name, *measure(pipeline, options, options.repeats if name == "ours" else 1))
     if options.profile:
         profile(SS4DPipeline(pipeline.checkpoint, "cuda", kernels="triton"), options)
-    reference = next(iter(results.values()))[1]
-    for name, (_, made) in results.items():
-        error = (made - reference).abs()
+    reference = next(iter(made.values()))
+    for name, values in made.items():
+        error = (values - reference).abs()
         print(f"{name}: largest difference {float(error.max()):.2e}, mean {float(error.mean()):.2e},")
-        print(f"  of values whose deviation is {float(reference.std()):.2e}; finite: {bool(made.isfinite().all())}")
+        print(f"  of values whose deviation is {float(reference.std()):.2e}; finite: {bool(values.isfinite().all())}")
 
 
 if __name__ == "__main__":
