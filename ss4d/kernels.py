@@ -33,11 +33,12 @@ def norm_modulate(
     x, out = x.contiguous(), torch.empty(x.shape, dtype=x.dtype, device=x.device)
     some = x if scale is None else scale  # a pointer that is not read
     width = _power_of_two(channels)
-    _norm_modulate[((rows + ROWS - 1) // ROWS,)](
-        x, some if scale is None else scale, some if shift is None else shift, out, rows, channels, eps,
-        ROWS=ROWS, WIDTH=width, SCALE=scale is not None, PLUS_ONE=plus_one, SHIFT=shift is not None, SILU=silu,
-        num_warps=4 if width < 2048 else 8,
-    )  # fmt: skip
+    with torch.cuda.device_of(x):  # Triton launches on the current device, wherever its arguments are
+        _norm_modulate[((rows + ROWS - 1) // ROWS,)](
+            x, some if scale is None else scale, some if shift is None else shift, out, rows, channels, eps,
+            ROWS=ROWS, WIDTH=width, SCALE=scale is not None, PLUS_ONE=plus_one, SHIFT=shift is not None, SILU=silu,
+            num_warps=4 if width < 2048 else 8,
+        )  # fmt: skip
     return out
 
 
@@ -55,11 +56,12 @@ def turn_norm(
     q, k = (torch.empty(tokens, heads, width, dtype=qkv.dtype, device=qkv.device) for _ in range(2))
     repeat = 1 if cos is None else tokens // len(cos)
     some = gains[0] if gains else qkv
-    _turn_norm[((tokens + TOKENS - 1) // TOKENS, heads, 2)](
-        qkv, qkv if cos is None else cos, qkv if sin is None else sin, some, gains[1] if gains else some, q, k,
-        tokens, heads, repeat, math.sqrt(width),
-        TOKENS=TOKENS, WIDTH=width, TURN=cos is not None, NORM=gains is not None, num_warps=2,
-    )  # fmt: skip
+    with torch.cuda.device_of(qkv):
+        _turn_norm[((tokens + TOKENS - 1) // TOKENS, heads, 2)](
+            qkv, qkv if cos is None else cos, qkv if sin is None else sin, some, gains[1] if gains else some, q, k,
+            tokens, heads, repeat, math.sqrt(width),
+            TOKENS=TOKENS, WIDTH=width, TURN=cos is not None, NORM=gains is not None, num_warps=2,
+        )  # fmt: skip
     return q, k
 
 

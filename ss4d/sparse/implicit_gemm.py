@@ -79,10 +79,11 @@ def convolve(
     out = torch.empty(count, outs, dtype=feats.dtype, device=feats.device)
     columns = min(COLUMNS, max(16, _power_of_two(outs)))
     grid = ((count + ROWS - 1) // ROWS, (outs + columns - 1) // columns)
-    _convolve[grid](
-        feats, weight, weight if bias is None else bias, table, out, count, ins, outs,
-        TAPS=taps, ROWS=ROWS, COLUMNS=columns, DEPTH=_depth(ins), BIAS=bias is not None, num_warps=4, num_stages=4,
-    )  # fmt: skip
+    with torch.cuda.device_of(feats):  # Triton launches on the current device, wherever its arguments are
+        _convolve[grid](
+            feats, weight, weight if bias is None else bias, table, out, count, ins, outs,
+            TAPS=taps, ROWS=ROWS, COLUMNS=columns, DEPTH=_depth(ins), BIAS=bias is not None, num_warps=4, num_stages=4,
+        )  # fmt: skip
     return out
 
 
@@ -97,10 +98,11 @@ def weight_gradient(
     splits = max(1, min(BLOCKS * 8 // tiles, (count + 1023) // 1024))
     rows = (count + splits - 1) // splits
     parts = torch.empty(splits, taps, outs, ins, dtype=torch.float32, device=feats.device)
-    _weight_gradient[((outs + tile_o - 1) // tile_o * ((ins + tile_i - 1) // tile_i), taps, splits)](
-        feats, grad, table, parts, count, ins, outs, rows,
-        TILE_O=tile_o, TILE_I=tile_i, ROWS=64, num_warps=4, num_stages=3,
-    )  # fmt: skip
+    with torch.cuda.device_of(feats):
+        _weight_gradient[((outs + tile_o - 1) // tile_o * ((ins + tile_i - 1) // tile_i), taps, splits)](
+            feats, grad, table, parts, count, ins, outs, rows,
+            TILE_O=tile_o, TILE_I=tile_i, ROWS=64, num_warps=4, num_stages=3,
+        )  # fmt: skip
     return parts.sum(0).transpose(0, 1)
 
 

@@ -1,19 +1,20 @@
 """What the flows compute once for several conditions, and once a clip, against plain forward passes."""
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from bench4d.errors import FormatError
-from ss4d.attention import attend, attend_packed
+from ss4d.attention import SelfAttention, attend, attend_packed
 from ss4d.checkpoint import SamplerSettings
 from ss4d.latent_flow import SLatFlow4DModel
 from ss4d.pipeline import integrate
 from ss4d.sampler import FlowEulerGuidanceIntervalSampler
 from ss4d.sparse import SparseTensor
+from ss4d.speed import use_kernels
 from ss4d.structure_flow import SparseStructureFlow4DModel
 from ss4d.two_devices import TwoDevices, moved
 
@@ -87,12 +88,24 @@ def test_a_sampler_gives_what_plain_passes_give(name: str) -> None:
     assert error < 1e-5
 
 
-@pytest.mark.parametrize("devices", ["cpu", pytest.param("cuda:0 cuda:1", marks=TWO_GPUS)])
+def test_each_network_has_the_fastest_attention_for_its_shapes() -> None:
+    networks = [network_and_state(name, half=True)[0] for name in ("structure", "latent")]
+    for kernels, expected in (("triton", ({"grouped"}, {"varlen"})), ("torch", ({"grouped"}, {"grouped"}))):
+        use_kernels(networks, cast(Any, kernels))
+        found = ({layer.kernel for layer in n.modules() if isinstance(layer, SelfAttention)} for n in networks)
+        assert tuple(found) == expected
+
+
+ON_TWO = [pytest.param("cuda:0 cuda:1", kernels, marks=TWO_GPUS) for kernels in ("torch", "triton")]
+
+
+@pytest.mark.parametrize("devices, kernels", [("cpu", "torch"), *ON_TWO])
 @pytest.mark.parametrize("name", ["structure", "latent"])
-def test_two_devices_give_what_one_gives(name: str, devices: str) -> None:
+def test_two_devices_give_what_one_gives(name: str, devices: str, kernels: Any) -> None:
     first, second = (devices.split() * 2)[:2]
     network, noise = network_and_state(name)
     network, device = network.to(first), torch.device(first)
+    use_kernels([network], kernels)
     noise = moved(noise, device)
     cond = torch.randn(FRAMES, 4, 5).to(first)
     settings = SamplerSettings(steps=5, cfg_strength=3.0, cfg_interval=(0.5, 1.0), rescale_t=3.0)
