@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,6 +26,7 @@ from .gaussians import write_ply
 from .matting import remove_background
 from .pipeline import SS4DPipeline, choose_device, pictures
 from .random_checkpoint import write_random_checkpoint
+from .speed import Kernels
 
 GENERATE = """Make one set of 3-D Gaussians per frame from a video of one object.
 
@@ -58,6 +60,11 @@ def main(arguments: list[str] | None = None) -> None:
     generate.add_argument("--fps", type=float, default=8.0, help="of a folder of pictures (default: 8)")
     generate.add_argument("--seed", type=int, default=42, help="of all noise (default: 42)")
     generate.add_argument("--device", default="auto", help='"auto" (a GPU if there is one), "cpu", "cuda", "cuda:1"')
+    help = "how networks are computed: docs/ss4d.md (default: the fastest for the device)"
+    generate.add_argument("--kernels", choices=get_args(Kernels), default="auto", help=help)
+    generate.add_argument("--low-memory", action="store_true", help="half the memory of a GPU, a few seconds more")
+    help = "another GPU, cuda:1 for example, which computes the passes without images at the same time"
+    generate.add_argument("--second-device", metavar="DEVICE", help=help)
     generate.add_argument("--turntable", type=Path, metavar="FILE.mp4", help="film: the camera turns once around it")
     generate.add_argument("--ply", action="store_true", help="also one PLY file per frame")
     generate.add_argument("--save-frames", type=Path, metavar="DIR", help="write the frames as cut out (RGBA PNG)")
@@ -109,7 +116,12 @@ def _generate(options: argparse.Namespace) -> None:
         write_png_sequence(options.save_frames, video.frames)
     checkpoint = _load(options)
     _say(checkpoint.report())
-    pipeline = SS4DPipeline(checkpoint, device, progress=True)
+    more: dict[str, Any] = {
+        "kernels": options.kernels,
+        "second": options.second_device,
+        "low_memory": options.low_memory,
+    }
+    pipeline = SS4DPipeline(checkpoint, device, progress=True, **more)
     result = pipeline.run(pictures(video.frames), seed=options.seed)
     voxels = [len(coords) for coords in result.coords]
     _say(f"{min(voxels)} to {max(voxels)} voxels a frame")

@@ -36,6 +36,8 @@ def main() -> None:
         checkpoint,
         device=parameters["device"],
         image_encoder=ROOT / encoder if encoder else None,
+        kernels=parameters["kernels"],
+        low_memory=parameters["low_memory"],
         float32=parameters["float32"],
     )
     pipeline.sample_with(parameters["steps"], parameters["guidance"], parameters["solver"])

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +130,15 @@ def write_clip(benchmark: Benchmark, place: Path, seed: int, shift: float) -> No
     size = benchmark.data["size"]
     y, x = np.mgrid[:size, :size] / size
     inside = np.hypot(x - 0.5, y - 0.5) < 0.35
-    for v, view in enumerate(benchmark.views):
-        for k in range(len(benchmark.times)):
-            phase = 0.2 * k + v + seed + shift
-            waves = [127 + 100 * np.sin((20 + 7 * c) * x + (11 + 5 * c) * y + phase + c) for c in range(3)]
-            rgb = np.where(inside[..., None], np.stack(waves, -1), 255).astype(np.uint8)
-            write_frame(place / "frames", view, k, rgb, np.where(inside, 255, 0).astype(np.uint8))
+
+    def write(v: int, k: int) -> None:
+        phase = 0.2 * k + v + seed + shift
+        waves = [127 + 100 * np.sin((20 + 7 * c) * x + (11 + 5 * c) * y + phase + c) for c in range(3)]
+        rgb = np.where(inside[..., None], np.stack(waves, -1), 255).astype(np.uint8)
+        write_frame(place / "frames", benchmark.views[v], k, rgb, np.where(inside, 255, 0).astype(np.uint8))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, *zip(*product(range(len(benchmark.views)), range(len(benchmark.times))), strict=True)))
 
 
 def ours(benchmark: Benchmark, folder: Path, loaded: Any, threads: int) -> dict[str, float]:

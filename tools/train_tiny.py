@@ -1,13 +1,14 @@
 """Train ss4d-tiny from nothing: data, autoencoders, both flows, the checkpoint, its figures and pictures.
 
-python tools/train_tiny.py --out runs/tiny --minutes 28 --gpus 2 --render cuda --workers 32
+python tools/train_tiny.py --out runs/tiny --minutes 28 --gpus 2 --workers 32
 python tools/train_tiny.py --out runs/tiny --minutes 50 --gpus 1
 
-Two chains share nothing but the image encoder. The first trains the structure autoencoder (or takes one:
---structure-vae), then stage 1 with the image encoder; the encoder is frozen after a third of that, and stage 1 goes on.
-The second trains the latent autoencoder meanwhile, and stage 2 once the encoder is there. With two GPUs each chain has
-its own. Steps of the flows follow from the time that is left and from the measured time of a step. The same command
-again goes on where a run was stopped. OUT/slim has the flows' last moving averages, 10 MB each, every two minutes.
+Two chains share the data and the image encoder. The first makes the flows' data and trains the structure autoencoder
+(or takes one: --structure-vae), then stage 1 with the image encoder; the encoder is frozen after a quarter of that, and
+stage 1 goes on. The second trains the latent autoencoder meanwhile, on data of its own, and stage 2 once the encoder is
+there. With two GPUs each chain has its own. Steps of the flows follow from the time that is left and from the measured
+time of a step. The same command again goes on where a run was stopped. OUT/slim has the flows' last moving averages,
+10 MB each, every two minutes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ss4d.training import state
 from ss4d.training.export import slim
 
 ROOT = Path(__file__).resolve().parents[1]
-ENCODER = 0.3  # of stage 1's time, after which the image encoder is frozen
+ENCODER = 0.25  # of stage 1's time, after which the image encoder is frozen
 AUTOENCODER = 0.35  # of all the time, at most, for each autoencoder
 STAGE1 = 0.5  # on one GPU: stage 1's share of what the autoencoders leave
 CURRICULUM = ((0.35, 4), (0.65, 8))  # until this share of the steps, clips of so many frames; then all
@@ -49,13 +50,19 @@ class Run:
         self.options, self.out, self.began = options, options.out.resolve(), time.monotonic()
         self.data = (options.data or options.out).resolve()
         self.networks, self.slim = self.out / "networks", self.out / "slim"
-        self.encoder_is_there, self.lock = threading.Event(), threading.Lock()
+        self.data_are_there, self.encoder_is_there = threading.Event(), threading.Event()
+        self.lock = threading.Lock()
         self.networks.mkdir(parents=True, exist_ok=True)
 
     @property
     def left(self) -> float:
         """Seconds until training has to end."""
         return 60 * self.options.minutes - ENDING - (time.monotonic() - self.began)
+
+    def release(self) -> None:
+        """Let the second chain go on."""
+        for event in (self.data_are_there, self.encoder_is_there):
+            event.set()
 
     def say(self, text: str) -> None:
         line = f"{(time.monotonic() - self.began) / 60:5.1f} min  {text}\n"
@@ -129,14 +136,15 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="of both flows")
     run = Run(parser.parse_args())
     try:
-        make_data(run)
+        make_data(run, "val", "train-views")
         if run.options.gpus == 2:
             with ThreadPoolExecutor(2) as pool:
                 chains = [pool.submit(first_chain, run, 0), pool.submit(second_chain, run, 1)]
-                chains[0].add_done_callback(lambda chain: run.encoder_is_there.set())  # also if it has failed
+                chains[0].add_done_callback(lambda chain: run.release())  # also if it has failed
             for chain in chains:
                 chain.result()
         else:
+            make_data(run, "train")
             latent_autoencoder(run, 0)
             first_chain(run, 0)
             second_chain(run, 0)
@@ -145,22 +153,24 @@ def main() -> None:
         sys.exit(f"train_tiny: {error}")
 
 
-def make_data(run: Run) -> None:
-    """Pictures for the latent autoencoder are two thirds of the work: the flows' clips have none."""
+def make_data(run: Run, *names: str) -> None:
+    """Pictures for the latent autoencoder are two thirds of the work: the flows' clips, "train", have none."""
     options = run.options
-    for name, split, clips, more in (
-        ("val", "val", options.val_clips, []),
-        ("train-views", "train", options.view_clips, []),
-        ("train", "train", options.clips, ["--no-views"]),
-    ):
+    counts = {"val": options.val_clips, "train-views": options.view_clips, "train": options.clips}
+    for name in names:
         if not (run.data / name / "index.json").is_file():
-            arguments = ["ss4d.data", "build", "--config", options.config, "--split", split, "--clips", str(clips)]
-            arguments += ["--workers", str(options.workers), "--render", options.render, *more]
-            run.do(f"build-{name}", [*arguments, "--out", str(run.data / name)])
+            split = name.removesuffix("-views")
+            arguments = ["ss4d.data", "build", "--config", options.config, "--split", split]
+            arguments += ["--clips", str(counts[name]), "--workers", str(options.workers), "--render", options.render]
+            more = ["--no-views"] if name == "train" else []
+            run.do(f"build-{name}", [*arguments, *more, "--out", str(run.data / name)])
+    if "train" in names:
+        run.data_are_there.set()
 
 
 def first_chain(run: Run, gpu: int) -> None:
-    """The structure autoencoder, then stage 1 with the image encoder, then stage 1 alone."""
+    """The flows' data; the structure autoencoder, then stage 1 with the image encoder, then stage 1 alone."""
+    make_data(run, "train")
     for name in ("structure_encoder", "structure_decoder") if run.options.structure_vae else ():
         for suffix in (".json", ".safetensors"):
             shutil.copyfile(run.options.structure_vae / f"{name}{suffix}", run.networks / f"{name}{suffix}")
@@ -194,6 +204,7 @@ def second_chain(run: Run, gpu: int) -> None:
 
 def latent_autoencoder(run: Run, gpu: int) -> None:
     autoencoder(run, "latent", gpu, run.data / "train-views")
+    run.data_are_there.wait()
     encode(run, "latents", gpu)
 
 
