@@ -50,7 +50,8 @@ class LatentFlowConfig:
         num_io_res_blocks: residual blocks of each level on the way in, and of levels in space on the way out.
         num_io_res4d_blocks: residual blocks of the level in time on the way out.
         conv_type: "3D_1D": convolve in space, then in time; "3D_4D": in space, then in both; "4D": in both at once;
-            "non": in space, with frames merely pooled and repeated.
+            "non": in space, with frames merely pooled and repeated; "3D": in space, and frames are never joined (ours:
+            the official network of that name gives its transformer pairs of times and images, and cannot run).
         pe_mode: "ape": absolute position in space; "rope_t": the same, and rotary in time.
         expand_self_attn: whether voxels attend to all slots of their clip, or to their own only.
         use_checkpoint: compute activations again in the backward pass instead of keeping them.
@@ -82,15 +83,8 @@ class LatentFlowConfig:
     conv_type: str = "3D_1D"
 
     def __post_init__(self) -> None:
-        if self.conv_type == "3D":
-            raise _wrong(
-                "conv_type",
-                '"3D_1D", "3D_4D", "4D" or "non"',
-                '"3D"',
-                "It never pools time, but the transformer is given time steps and images of pairs of frames.",
-            )
-        if self.conv_type not in ("3D_1D", "3D_4D", "4D", "non"):
-            raise _wrong("conv_type", '"3D_1D", "3D_4D", "4D" or "non"', repr(self.conv_type))
+        if self.conv_type not in ("3D_1D", "3D_4D", "4D", "non", "3D"):
+            raise _wrong("conv_type", '"3D_1D", "3D_4D", "4D", "non" or "3D"', repr(self.conv_type))
         if self.pe_mode not in ("ape", "rope_t"):
             raise _wrong("pe_mode", '"ape" or "rope_t"', repr(self.pe_mode))
         if self.expand_self_attn and self.pe_mode != "rope_t":
@@ -111,6 +105,11 @@ class LatentFlowConfig:
                 raise _wrong("num_io_res4d_blocks", expected, f"{self.num_io_res4d_blocks}")
         if self.conv_type == "4D" and self.patch_size != 2:
             raise _wrong("patch_size", '2: each level of conv_type "4D" halves time', f"{self.patch_size}")
+
+    @property
+    def pooled(self) -> int:
+        """How many frames the transformer sees as one slot."""
+        return 1 if self.conv_type == "3D" else 2
 
 
 def _wrong(name: str, expected: str, found: str, next_step: str = "") -> FormatError:
@@ -175,7 +174,7 @@ class LatentFlowBlock(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(channels, 6 * channels))
 
     def forward(self, x: SparseTensor, e: Float[Tensor, "S C"], cond: Condition, num_frames: int) -> SparseTensor:
-        """`num_frames` is the number of slots of a clip here: half of the clip's frames."""
+        """`num_frames` is the number of slots of a clip here: config.pooled frames are one."""
         m = self.modulation(x, e)
         return self.respond(self.mix(x, m, num_frames), m, cond)
 
@@ -269,9 +268,9 @@ class SLatFlow4DModel(nn.Module):
         self._check(x, t, num_frames)
         self._check_condition(cond, x.slots)
         h, e, skips = self._enter(x, t, num_frames)
-        pairs, e_pair = self._pairs(cond), _of_pairs(e)
+        seen, e_slot = self._seen(cond), self._of_slots(e)
         for block in self.blocks:
-            h = self._run(block, h, e_pair, pairs, num_frames // 2)
+            h = self._run(block, h, e_slot, seen, num_frames // self.config.pooled)
         return self._leave(h, e, skips, x, num_frames)
 
     def conditions(self, cond: Float[Tensor, "F L K"], keep: bool = True) -> Sequence[Condition]:
@@ -280,8 +279,8 @@ class SLatFlow4DModel(nn.Module):
         Without `keep` that is worked out again in each call, and the memory for all blocks' keys and values is saved.
         """
         self._check_condition(cond, len(cond))
-        pairs = self._pairs(cond)
-        return [block.cross_attn.context(pairs) if keep else pairs for block in self._blocks()]
+        seen = self._seen(cond)
+        return [block.cross_attn.context(seen) if keep else seen for block in self._blocks()]
 
     def nothing(self) -> list[Nothing]:
         """For `velocities`: image features that are all zero."""
@@ -298,24 +297,27 @@ class SLatFlow4DModel(nn.Module):
         self._check(x, t, num_frames)
         h, e, skips = self._enter(x, t, num_frames)
         first, *others = self._blocks()
-        e_pair = _of_pairs(e)
-        m = first.modulation(h, e_pair)
-        mixed = first.mix(h, m, num_frames // 2)
+        e_slot, slots = self._of_slots(e), num_frames // self.config.pooled
+        m = first.modulation(h, e_slot)
+        mixed = first.mix(h, m, slots)
         found = []
         for cond in conds:
             h = first.respond(mixed, m, cond[0])
             for block, seen in zip(others, cond[1:], strict=True):
-                h = block(h, e_pair, seen, num_frames // 2)
+                h = block(h, e_slot, seen, slots)
             found.append(self._leave(h, e, skips, x, num_frames))
         return found
 
     def _blocks(self) -> list[LatentFlowBlock]:
         return cast(list[LatentFlowBlock], list(self.blocks))
 
-    def _pairs(self, cond: Float[Tensor, "F L K"]) -> Float[Tensor, "F/2 2*L K"]:
-        """The features of a pair of frames one after the other, in the type of the blocks."""
+    def _seen(self, cond: Float[Tensor, "F L K"]) -> Float[Tensor, "S n*L K"]:
+        """The features of a slot's n frames one after the other, in the type of the blocks."""
         cond = cond.half() if self.config.use_fp16 else cond
-        return cond.unflatten(0, (-1, 2)).flatten(1, 2)
+        return cond.unflatten(0, (-1, self.config.pooled)).flatten(1, 2)
+
+    def _of_slots(self, e: Float[Tensor, "F C"]) -> Float[Tensor, "S C"]:
+        return e if len(e) == 1 else e.unflatten(0, (-1, self.config.pooled)).mean(1)
 
     def _enter(
         self, x: SparseTensor, t: Float[Tensor, " F"], num_frames: int
@@ -367,7 +369,7 @@ class SLatFlow4DModel(nn.Module):
 
     def _check(self, x: SparseTensor, t: Tensor, num_frames: int) -> None:
         x.sites.clips(num_frames)
-        if num_frames % 2:
+        if num_frames % self.config.pooled:
             next_step = "The network works on pairs of frames: leave one out or repeat one."
             raise FormatError("num_frames", "an even number of frames", f"{num_frames}", next_step)
         if x.feats.shape[1] != self.config.in_channels:
@@ -379,7 +381,3 @@ class SLatFlow4DModel(nn.Module):
         if cond.ndim != 3 or len(cond) != slots or cond.shape[2] != self.config.cond_channels:
             expected = f"[{slots}, L, {self.config.cond_channels}]"
             raise FormatError("image features", expected, f"{list(cond.shape)}")
-
-
-def _of_pairs(e: Float[Tensor, "F C"]) -> Float[Tensor, "F/2 C"]:
-    return e if len(e) == 1 else e.unflatten(0, (-1, 2)).mean(1)

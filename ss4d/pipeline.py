@@ -27,7 +27,7 @@ from .image_encoder import encode
 from .latent_flow import SLatFlow4DModel
 from .preprocess import check_frames, preprocess
 from .solvers import SolverName
-from .sparse import SparseTensor
+from .sparse import Sites, SparseTensor
 from .sparse.conv import Method
 from .speed import Kernels, chosen, fastest_attention, use_kernels
 from .structure_flow import SparseStructureFlow4DModel
@@ -74,6 +74,7 @@ class SS4DPipeline:
         kernels: see `ss4d.speed`.
         attention, convolution: one of `attention.Kernel` and of `sparse.conv.Method` in place of what `kernels` takes.
         second: another device for the guided passes that see no image, which then run at the same time.
+        shared_noise: let all frames begin with the same noise, that of the first frame or of the voxel's place in space.
         low_memory: keep on `device` only the network that runs, and no keys and values from step to step; slower.
     """
 
@@ -87,10 +88,12 @@ class SS4DPipeline:
         attention: AttentionKernel | None = None,
         convolution: Method | None = None,
         second: torch.device | str | None = None,
+        shared_noise: bool = False,
         low_memory: bool = False,
     ) -> None:
         self.checkpoint, self.device, self.progress = checkpoint, torch.device(device), progress
         self.kernels, self.low_memory = chosen(kernels, self.device), low_memory
+        self.shared_noise = shared_noise
         if second is not None and low_memory:
             raise FormatError("second, low_memory", "one of them", "both", "A second device holds the flows' copies.")
         waiting = torch.device("cpu") if low_memory else self.device
@@ -116,12 +119,14 @@ class SS4DPipeline:
         progress: bool = False,
         kernels: Kernels = "auto",
         second: str | None = None,
+        shared_noise: bool = False,
         low_memory: bool = False,
         **options: Any,
     ) -> SS4DPipeline:
         """From a folder or a hub repository; `options` are those of `load_checkpoint`."""
         checkpoint, ours = load_checkpoint(source, revision, **options), choose_device(device)
-        return cls(checkpoint, ours, progress, kernels=kernels, second=second, low_memory=low_memory)
+        more: dict[str, Any] = {"second": second, "shared_noise": shared_noise, "low_memory": low_memory}
+        return cls(checkpoint, ours, progress, kernels=kernels, **more)
 
     def sample_with(
         self, steps: int | None = None, guidance: float | None = None, solver: SolverName | None = None
@@ -191,6 +196,8 @@ class SS4DPipeline:
         config, count = self.structure_flow.config, len(cond)
         shape = (count, config.in_channels, *[config.resolution] * 3)
         noise = torch.randn(shape, generator=generator).to(self.device)  # [T,8,16,16,16]
+        if self.shared_noise:
+            noise = noise[:1].expand_as(noise).contiguous()
         settings, title = self.checkpoint.structure_sampler, "structure" if self.progress else ""
         with self._at_work(self.structure_flow):
             z = integrate(self._guided[0], noise, cond, settings, count, title, not self.low_memory)
@@ -200,13 +207,19 @@ class SS4DPipeline:
     def _sample_latents(
         self, cond: Float32[Tensor, "T L C"], coords: Int32[Tensor, "N 4"], generator: torch.Generator
     ) -> SparseTensor:
-        feats = torch.randn(len(coords), self.latent_flow.config.in_channels, generator=generator).to(self.device)
-        noise = SparseTensor(feats, coords, slots=len(cond))  # [N,8]
+        sites = Sites(coords, len(cond))
         flow, decoder = self.latent_flow.config.resolution, self.gaussian_decoder.config.resolution
         for name, resolution in (("latent flow", flow), ("Gaussian decoder", decoder)):
-            if max(noise.sites.extent) > resolution:
+            if max(sites.extent) > resolution:
                 expected = f"x, y, z below {resolution}, the resolution of the {name}"
-                raise FormatError("coords", expected, f"{max(noise.sites.extent) - 1}")
+                raise FormatError("coords", expected, f"{max(sites.extent) - 1}")
+        channels = self.latent_flow.config.in_channels
+        if self.shared_noise:  # of each place in space
+            x, y, z = coords[:, 1:].long().cpu().unbind(1)
+            feats = torch.randn(flow, flow, flow, channels, generator=generator)[x, y, z]
+        else:
+            feats = torch.randn(len(coords), channels, generator=generator)
+        noise = SparseTensor.on(sites, feats.to(self.device))  # [N,8]
         settings, title = self.checkpoint.latent_sampler, "latents" if self.progress else ""
         with self._at_work(self.latent_flow):
             z = integrate(self._guided[1], noise, cond, settings, len(cond), title, not self.low_memory)

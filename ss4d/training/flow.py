@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bench4d.errors import FormatError
 
 from ..checkpoint import SamplerSettings
-from ..data.augment import spoilt
+from ..data.augment import on_black, spoilt
 from ..data.config import AugmentConfig
 from ..data.store import Store
 from ..image_encoder import DinoV2, ImageEncoder, SmallImageEncoder
@@ -36,11 +36,13 @@ class FlowLoss:
 
     Attributes:
         unconditional: probability that a clip's condition is zero, so that guidance has its second velocity.
+        spoil: whether pictures are spoilt (masked, blurred) as the data set's configuration says.
         time_mean, time_std: a clip's time is sigmoid(time_mean + time_std * normal).
         sampler: of validation and of the checkpoint that is made; its sigma_min is the sigma above.
     """
 
     unconditional: float = 0.1
+    spoil: bool = True
     time_mean: float = 1.0
     time_std: float = 1.0
     sampler: SamplerSettings = SAMPLER
@@ -124,7 +126,7 @@ class Frozen(NamedTuple):
 class Condition:
     """From condition pictures to the tokens that the flows see, as `ss4d.image_encoder.encode` makes them."""
 
-    def __init__(self, encoder: ImageEncoder, augment: AugmentConfig, device: torch.device) -> None:
+    def __init__(self, encoder: ImageEncoder, augment: AugmentConfig | None, device: torch.device) -> None:
         self.side, self.width = encoder.image_size, cast(DinoV2 | SmallImageEncoder, encoder).config.width
         self.augment = augment
         self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (encoder.mean, encoder.std))
@@ -139,6 +141,8 @@ class Condition:
             raise FormatError("cond_channels", f"{self.width}, the image encoder's width", f"{channels}")
 
     def spoilt(self, condition: UInt8[Tensor, "F S S 4"], n_frames: int, draws: Draws) -> Float32[Tensor, "F 3 S S"]:
+        if self.augment is None:
+            return on_black(condition)
         return spoilt(condition, n_frames, self.augment, draws.generators)
 
     def tokens(self, encoder: nn.Module, pictures: Float32[Tensor, "F 3 S S"]) -> Float32[Tensor, "F M K"]:

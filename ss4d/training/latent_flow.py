@@ -100,7 +100,8 @@ class LatentFlow:
         self.encoder = encoder.network
         # Part of what a run is: to go on, and to be assembled with stage 1, takes the same encoder.
         self.section = replace(section, networks={**section.networks, "image_encoder": {"sha256": encoder.sha256}})
-        self.condition = Condition(self.encoder, store.config.augment, backend.device)
+        augment = store.config.augment if self.options.spoil else None
+        self.condition = Condition(self.encoder, augment, backend.device)
         decoder, _ = read_network(checkpoint, "gaussian_decoder", backend.device)
         use_kernel(decoder, backend.attention)
         self.decoder = cast(SLatGaussianDecoder, decoder)

@@ -85,7 +85,7 @@ class StructureFlow:
         if encoder:
             self.section = replace(section, networks={"image_encoder": {"sha256": encoder.sha256}, **section.networks})
         own = encoder.network if encoder else cast(SmallImageEncoder, self.networks["image_encoder"])
-        self.condition = Condition(own, store.config.augment, backend.device)
+        self.condition = Condition(own, store.config.augment if self.options.spoil else None, backend.device)
         self.decoder: nn.Module | None = None
         if checkpoint is not None:
             self.decoder, _ = read_network(checkpoint, "structure_decoder", backend.device)

@@ -93,6 +93,26 @@ def test_own_voxels_skip_stage_1_and_its_noise(pipeline: SS4DPipeline) -> None:
     assert torch.equal(seen[0], noise)
 
 
+def test_shared_noise_is_the_same_in_all_frames(pipeline: SS4DPipeline, folder: Path) -> None:
+    shared = SS4DPipeline(pipeline.checkpoint, "cpu", shared_noise=True)
+    coords = torch.tensor([[0, 1, 2, 3], [0, 4, 4, 4], [1, 4, 4, 4], [3, 1, 2, 3]], dtype=torch.int32)
+    seen: list[torch.Tensor] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        for layer in (shared.structure_flow.input_layer, shared.latent_flow.input_layer)
+    ]
+    shared.run_structure(disc(), 7)
+    structure = seen[0]
+    seen.clear()
+    shared.run(disc(), 7, coords)
+    latents = seen[0]
+    for hook in hooks:
+        hook.remove()
+    assert torch.equal(structure, structure[:1].expand_as(structure))
+    assert torch.equal(latents[0], latents[3]) and torch.equal(latents[1], latents[2])
+    assert not torch.equal(latents[0], latents[1])
+
+
 def test_an_asset_comes_out_in_the_unit_cube(pipeline: SS4DPipeline) -> None:
     asset = pipeline.run(disc()).to_asset([0, 0.1, 0.2], count=3)
     assert len(asset.frames) == 3 and all(np.abs(frame.means).max() < 0.6 for frame in asset.frames)

@@ -37,6 +37,7 @@ NETWORKS: dict[str, tuple[Any, dict[str, Any]]] = {
     "latent, cross norm": (SLatFlow4DModel, LATENT | {"qk_rms_norm_cross": True}),
     "latent, pooled time": (SLatFlow4DModel, LATENT | {"conv_type": "non"}),
     "latent, frames alone": (SLatFlow4DModel, LATENT | {"expand_self_attn": False}),
+    "latent, frames never joined": (SLatFlow4DModel, LATENT | {"conv_type": "3D"}),
 }
 FRAMES = 6
 TWO_GPUS = [pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")]

@@ -18,7 +18,7 @@ from PIL import Image
 
 from bench4d.errors import FormatError
 from ss4d.checkpoint import SamplerSettings, load_checkpoint
-from ss4d.data.augment import spoilt
+from ss4d.data.augment import on_black, spoilt
 from ss4d.data.config import AugmentConfig, DataConfig
 from ss4d.pipeline import SS4DPipeline
 from ss4d.sampler import FlowEulerSampler
@@ -116,6 +116,16 @@ def test_clips_are_spoilt_each_by_its_own_numbers() -> None:
         assert torch.equal(whole[4 * k : 4 * k + 4], alone)
     with pytest.raises(FormatError, match="one for each of 4 clips"):
         spoilt(condition, 4, config, [torch.Generator()])
+
+
+@pytest.mark.parametrize("name", ["structure_flow", "latent_flow"])
+def test_pictures_are_left_alone_where_the_loss_says_so(name: str, autoencoders: Path) -> None:
+    store = encoded(2, 4)
+    store = replace(store, config=replace(store.config, augment=AugmentConfig(0.7, 0.2, 0.7, 0.5)))
+    condition, draws = store.tensors["condition"][:, 0], Draws([3, 1], CPU.device)
+    made = {spoil: make(name, store, autoencoders, loss={"spoil": spoil}).condition for spoil in (True, False)}
+    assert torch.equal(made[False].spoilt(condition, 4, draws), on_black(condition))
+    assert not torch.equal(made[True].spoilt(condition, 4, draws), on_black(condition))
 
 
 def test_scale_folds_into_the_structure_autoencoder() -> None:
