@@ -74,7 +74,7 @@ class SS4DPipeline:
         kernels: see `ss4d.speed`.
         attention, convolution: one of `attention.Kernel` and of `sparse.conv.Method` in place of what `kernels` takes.
         second: another device for the guided passes that see no image, which then run at the same time.
-        shared_noise: let all frames begin with the same noise, that of the first frame or of the voxel's place in space.
+        shared_noise: all frames begin with the same noise, that of the first frame or of the voxel's place in space.
         low_memory: keep on `device` only the network that runs, and no keys and values from step to step; slower.
     """
 
