@@ -14,6 +14,7 @@ from bench4d.benchmark import Benchmark
 from bench4d.clip import Clip
 from bench4d.render import render_mesh, to_straight
 from benchmarks.synth4d.generator import make_object
+from benchmarks.synth4d.spoil import spoilt
 
 
 def main() -> None:
@@ -31,7 +32,10 @@ def main() -> None:
     meshes = [thing.mesh_at(float(time)) for time in benchmark.times]
     write_asset(Asset4D("mesh", benchmark.times, meshes, input_camera=camera), options.truth_out / "asset")
     frames = [to_straight(render_mesh(mesh, camera, threads=options.threads))[0] for mesh in meshes]
-    Clip(options.clip, np.stack(frames), benchmark.data["fps"], camera).write(options.clip_out)
+    shown = np.stack(frames)
+    if shares := benchmark.data.get("spoilt"):
+        shown = spoilt(shown, options.clip, shares["hidden"], shares["blurred"])
+    Clip(options.clip, shown, benchmark.data["fps"], camera).write(options.clip_out)
 
 
 if __name__ == "__main__":

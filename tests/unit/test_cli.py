@@ -136,7 +136,7 @@ def test_list_names_every_file_that_is_here(capsys):
     assert main(["list"]) == 0
     said = capsys.readouterr().out
     words = {line.split()[0] for line in said.splitlines()}
-    protocols = {"synth4d", "synth4d-test", "synth4d-long60"}
+    protocols = {"synth4d", "synth4d-test", "synth4d-long60", "synth4d-spoilt"}
     assert {*method_folders(), *METRICS, *protocols, *yaml.safe_load((ROOT / "weights.yaml").read_text())} <= words
 
 
