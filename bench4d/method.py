@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,20 @@ class Method:
         return Method(folder.name, folder, data)
 
 
-def method_folders(root: Path = ROOT) -> dict[str, Path]:
-    """Every method of the repository: the folders under baselines/ with a method.yaml, and ss4d/."""
-    folders = [*sorted((root / "baselines").iterdir()), root / "ss4d"]
-    return {folder.name: folder for folder in folders if (folder / "method.yaml").is_file()}
+def method_folders(root: Path = ROOT, more: Sequence[Path] = ()) -> dict[str, Path]:
+    """Every method of the repository: the folders under baselines/ with a method.yaml, and ss4d/.
+
+    Args:
+        more: other folders of methods. Raises FormatError where one is missing or has a method of a name that is taken.
+    """
+    found: dict[str, Path] = {}
+    for parent in (root / "baselines", *more):
+        if not parent.is_dir():
+            raise FormatError("method_folders", "a folder that holds folders of methods", f"none at {parent}")
+        for folder in (*sorted(parent.iterdir()), *([root / "ss4d"] if parent == root / "baselines" else [])):
+            if (folder / "method.yaml").is_file():
+                if folder.name in found:
+                    next_step = "Rename one: a method's name is that of its folder."
+                    raise FormatError(folder, "a name of its own", f"that of {found[folder.name]}", next_step)
+                found[folder.name] = folder
+    return found

@@ -1,6 +1,7 @@
 """What the workflow promises: perfect truth, minimal reruns, contained failures, hidden truth."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -75,6 +76,18 @@ def test_a_new_method_folder_schedules_only_its_own_jobs_and_the_tables(checkout
     assert checkout.planned() == dict.fromkeys([*kinds, "report_synth4d-tiny"], 1)
     plan = checkout.snakemake("-n")
     assert "method=newcomer" in plan and not any(f"method={name}" in plan for name in METHODS)
+
+
+def test_a_method_may_stand_in_another_folder_that_the_config_names(checkout):
+    scaffold(checkout, "newcomer", None)
+    (checkout.root / "own").mkdir()
+    (checkout.root / "baselines/newcomer").rename(checkout.root / "own/newcomer")
+    config = yaml.safe_load((checkout.root / "config/tiny.yaml").read_text()) | {"method_folders": ["own"]}
+    (checkout.root / "config/tiny.yaml").write_text(yaml.safe_dump(config))
+    plan = checkout.snakemake("-n")
+    assert "method=newcomer" in plan and not any(f"method={name}" in plan for name in METHODS)
+    shutil.copytree(checkout.root / "own/newcomer", checkout.root / "baselines/newcomer")
+    assert "a name of its own" in checkout.snakemake("-n", ok=False)
 
 
 def test_editing_one_program_reruns_that_method_only(checkout):
@@ -182,6 +195,7 @@ def test_keep_scores_leaves_no_assets_and_no_renders(checkout):
     [
         ({"benchmarks": ["nowhere"]}, "expected one of"),
         ({"methods": ["nobody"]}, "expected some of"),
+        ({"method_folders": ["nowhere"]}, "a folder that holds folders of methods"),
         ({"keep": "some"}, "config.schema.yaml"),
         ({"surplus": 1}, "config.schema.yaml"),
     ],

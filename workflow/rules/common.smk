@@ -35,7 +35,8 @@ if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method and 
 try:
     check(config, "config", "config")
     BENCHMARKS = {name: find_benchmark(name, ROOT) for name in config["benchmarks"]}
-    FOUND = {name: Method.read(folder) for name, folder in method_folders(ROOT).items()}
+    MORE = [Path.cwd() / folder for folder in config.get("method_folders", [])]
+    FOUND = {name: Method.read(folder) for name, folder in method_folders(ROOT, MORE).items()}
 except FormatError as error:
     raise WorkflowError(str(error)) from None
 
