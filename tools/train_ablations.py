@@ -3,7 +3,7 @@
 python tools/train_ablations.py --from runs/tiny --out runs/ablations --steps 4000 4000 --gpus 2
 python tools/train_ablations.py --from runs/tiny --out runs/ablations --steps 4000 4000 --seeds 1 --only no_windows
 
-`--from` is what tools/train_tiny.py left: autoencoders and encoded data. ss4d/configs/ablations.json says what differs:
+`--from` is what tools/train_tiny.py left: autoencoders and encoded data. ss4d/training/ablations.json says what differs:
 changes of the two flows' sections; one without "structure_flow" takes stage 1 of the reference, one that is "like"
 another has its networks and differs by parameters of the method. The small image encoder is trained along stage 1 to
 its end. A GPU does one ablation after the other. Written are OUT/checkpoints/<name>, and OUT/methods/<name>, a method
@@ -45,7 +45,7 @@ if __name__ == "__main__":
 class Ablations:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.given, self.out = options, options.given.resolve(), options.out.resolve()
-        self.table: dict[str, Any] = read_json(ROOT / "ss4d" / "configs" / "ablations.json")
+        self.table: dict[str, Any] = read_json(ROOT / "ss4d" / "training" / "ablations.json")
         self.gpus: queue.Queue[int] = queue.Queue()
         for gpu in range(options.gpus):
             self.gpus.put(gpu)

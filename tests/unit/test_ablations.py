@@ -11,7 +11,7 @@ from ss4d.training.config import read_training
 from ss4d.training.task import build_networks
 
 ROOT = Path(__file__).parents[2]
-TABLE: dict[str, dict[str, Any]] = json.loads((ROOT / "ss4d" / "configs" / "ablations.json").read_text())
+TABLE: dict[str, dict[str, Any]] = json.loads((ROOT / "ss4d" / "training" / "ablations.json").read_text())
 FLOWS = ("structure_flow", "latent_flow")
 
 
