@@ -3,11 +3,11 @@
 python tools/train_ablations.py --from runs/tiny --out runs/ablations --steps 4000 4000 --gpus 2
 python tools/train_ablations.py --from runs/tiny --out runs/ablations --steps 4000 4000 --seeds 1 --only no_windows
 
-`--from` is what tools/train_tiny.py left: autoencoders and encoded data. ss4d/training/ablations.json says what differs:
-changes of the two flows' sections; one without "structure_flow" takes stage 1 of the reference, one that is "like"
-another has its networks and differs by parameters of the method. The small image encoder is trained along stage 1 to
-its end. A GPU does one ablation after the other. Written are OUT/checkpoints/<name>, and OUT/methods/<name>, a method
-each, for `method_folders` of the workflow's config. The same command again goes on where it was stopped.
+`--from` is what tools/train_tiny.py left: autoencoders and encoded data. ss4d/training/ablations.json holds changes of
+both flows' sections. One without "structure_flow" takes stage 1 of the reference, one that is "like" another has its
+networks and differs by parameters of the method. The small image encoder is trained along stage 1 to its end. A GPU
+does one ablation after the other. Written are OUT/checkpoints/<name>, and OUT/methods/<name>, a method each, for
+`method_folders` of the workflow's config. The same command again goes on where it was stopped.
 """
 
 from __future__ import annotations
