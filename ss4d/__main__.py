@@ -62,7 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
     generate.add_argument("--device", default="auto", help='"auto" (a GPU if there is one), "cpu", "cuda", "cuda:1"')
     help = "how networks are computed: docs/ss4d.md (default: the fastest for the device)"
     generate.add_argument("--kernels", choices=get_args(Kernels), default="auto", help=help)
-    generate.add_argument("--low-memory", action="store_true", help="half the memory of a GPU, a few seconds more")
+    help = "three quarters of the memory of a GPU, a second or two more"
+    generate.add_argument("--low-memory", action="store_true", help=help)
     help = "another GPU, cuda:1 for example, which computes the passes without images at the same time"
     generate.add_argument("--second-device", metavar="DEVICE", help=help)
     generate.add_argument("--turntable", type=Path, metavar="FILE.mp4", help="film: the camera turns once around it")
