@@ -18,7 +18,6 @@ import queue
 import shutil
 import sys
 import threading
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -118,7 +117,7 @@ class Ablations:
         folder.mkdir(parents=True, exist_ok=True)
         data: dict[str, Any] = yaml.safe_load((METHOD / "method.yaml").read_text("utf-8"))
         data["name"] = f"SS4D-tiny, {name.replace('_', ' ')}" + (f", seed {seed}" if seed else "")
-        data["parameters"] |= {"checkpoint": str(checkpoint)} | parameters(entry)
+        data["parameters"] |= {"checkpoint": str(checkpoint)} | entry.get("parameters", {})
         (folder / "method.yaml").write_text(yaml.safe_dump(data, sort_keys=False), "utf-8")
         program = str(ROOT / "ss4d" / "run.py")
         (folder / "run.py").write_text(RUN.format(title=data["name"], program=program), "utf-8")
@@ -132,10 +131,6 @@ class Ablations:
 
     def checkpoint(self, name: str, seed: int) -> Path:
         return self.out / "checkpoints" / self.name(name, seed)
-
-
-def parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(entry.get("parameters", {}))
 
 
 def main() -> None:
