@@ -1,10 +1,12 @@
 """The slow plain twin of `gaussians_cpu` and `gaussians_cuda`: every pixel against every Gaussian, in torch.
 
 `splat` and `rasterise` take tensors of any floating type on any device and can be differentiated, so they also serve
-as the oracle of faster differentiable renderers.
+as the oracle of the faster differentiable ones, `gaussians_cuda` and `gaussians_numba`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -54,6 +56,24 @@ def rasterise(
         size: (height, width) in pixels.
         dilation, compensate: as in `Gaussians`.
     """
+    scene = (means, scales, quaternions, opacities, colors, camera_to_world, intrinsics)
+    return each_camera(splat, *scene, size, dilation, compensate)
+
+
+def each_camera(
+    splat: Callable[..., Float[Tensor, "H W 4"]],
+    means: Float[Tensor, "F N 3"],
+    scales: Float[Tensor, "F N 3"],
+    quaternions: Float[Tensor, "F N 4"],
+    opacities: Float[Tensor, "F N"],
+    colors: Float[Tensor, "F N 3"] | Float[Tensor, "F N K 3"],
+    camera_to_world: Float[Tensor, "F V 4 4"],
+    intrinsics: Float[Tensor, "F V 3 3"],
+    size: tuple[int, int],
+    dilation: float,
+    compensate: bool,
+) -> Float[Tensor, "F V H W 4"]:
+    """`splat` of each frame's Gaussians and each of its cameras, one after the other."""
     images = [
         splat(means[f], scales[f], quaternions[f], opacities[f], colors[f], pose, matrix, size, dilation, compensate)
         for f in range(len(means))
@@ -76,7 +96,29 @@ def splat(
     compensate: bool,
 ) -> Float[Tensor, "H W 4"]:
     """Premultiplied RGBA of one camera; `size` is (height, width). In place of `sh`, colours >= 0 [N,3] will do."""
+    given = (means, scales, quaternions, opacities, sh, camera_to_world, intrinsics)
+    center, precision, opacity, color = project(*given, size, dilation, compensate)
     height, width = size
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    pixels = torch.stack([x, y], -1).reshape(-1, 2).to(means)
+    at_once = max(1, CHUNK // max(1, len(center)))
+    parts = [_blend(p, center, precision, opacity, color) for p in pixels.split(at_once)]
+    return torch.cat(parts).reshape(height, width, 4)
+
+
+def project(
+    means: Float[Tensor, "N 3"],
+    scales: Float[Tensor, "N 3"],
+    quaternions: Float[Tensor, "N 4"],
+    opacities: Float[Tensor, " N"],
+    sh: Float[Tensor, "N K 3"] | Float[Tensor, "N 3"],
+    camera_to_world: Float[Tensor, "4 4"],
+    intrinsics: Float[Tensor, "3 3"],
+    size: tuple[int, int],
+    dilation: float,
+    compensate: bool,
+) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2 2"], Float[Tensor, " n"], Float[Tensor, "n 3"]]:
+    """What is in front of the camera, nearest first: centres in pixels, inverse covariances, opacities, colours."""
     world_to_camera = torch.linalg.inv(camera_to_world)
     depth = (means @ world_to_camera[:3, :3].T + world_to_camera[:3, 3])[:, 2]
     order = depth.float().argsort(stable=True)
@@ -93,16 +135,11 @@ def splat(
     visible = det > 0
     position, dilated, opacity, order = position[visible], dilated[visible], opacity[visible], order[visible]
     center = (position @ intrinsics.T)[:, :2] / position[:, 2:]  # [n,2]
-    precision = torch.linalg.inv(dilated)
     color = sh[order]
     if sh.ndim == 3:
         direction = torch.nn.functional.normalize(means[order] - camera_to_world[:3, 3], dim=1)
         color = (0.5 + torch.einsum("nk,nkc->nc", harmonics(direction, sh.shape[1]), color)).clamp(min=0)
-
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    pixels = torch.stack([x, y], -1).reshape(-1, 2).to(means)
-    parts = [_blend(p, center, precision, opacity, color) for p in pixels.split(max(1, CHUNK // max(1, len(order))))]
-    return torch.cat(parts).reshape(height, width, 4)
+    return center, torch.linalg.inv(dilated), opacity, color
 
 
 def _covariance(

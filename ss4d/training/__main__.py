@@ -28,7 +28,7 @@ from .latent_vae import LatentVAE
 from .lpips import Perceptual, find_weights
 from .structure_flow import StructureFlow
 from .structure_vae import StructureVAE
-from .task import Backend, Task
+from .task import Backend, Rasteriser, Task
 from .trainer import Options, World, train
 
 TRAIN = """Train on a data set of `python -m ss4d.data build`.
@@ -128,7 +128,7 @@ def _add_backend(command: argparse.ArgumentParser) -> None:
     command.add_argument("--precision", choices=("float32", "bfloat16"), help="of products (bfloat16 on CUDA)")
     command.add_argument("--attention", choices=("grouped", "varlen"), help="kernel (varlen on CUDA)")
     command.add_argument("--convolution", choices=("taps", "triton"), help="of sparse tensors (triton on CUDA)")
-    command.add_argument("--rasteriser", choices=("torch", "cuda"), help="of Gaussians (cuda on CUDA)")
+    command.add_argument("--rasteriser", choices=get_args(Rasteriser), help="of Gaussians (cuda on CUDA, else numba)")
     command.add_argument("--lpips-weights", type=Path, metavar="DIR", help="folder with AlexNet's and LPIPS's weights")
 
 

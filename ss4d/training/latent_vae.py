@@ -201,6 +201,8 @@ def render(
     """Premultiplied pictures by the cameras of the batch, `factor` times as small as the stored ones."""
     if rasteriser == "cuda":
         from bench4d.render.gaussians_cuda import rasterise
+    elif rasteriser == "numba":
+        from bench4d.render.gaussians_numba import rasterise
     else:
         from bench4d.render.gaussians_torch import rasterise
     height, width = inputs.views.shape[2:4]

@@ -25,7 +25,7 @@ from ..structure_flow import Block
 from .config import CLASSES, Section, with_half
 
 Precision = Literal["float32", "bfloat16"]
-Rasteriser = Literal["torch", "cuda"]
+Rasteriser = Literal["torch", "numba", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Backend:
         precision: "bfloat16" multiplies under autocast; weights and their updates are float32 either way.
         attention: kernel of packed attention, see `ss4d.attention`.
         convolution: of sparse tensors, see `ss4d.sparse.conv`.
-        rasteriser: "torch" is slow and runs anywhere; "cuda" needs gsplat.
+        rasteriser: "torch" is slow and runs anywhere; "numba" is for CPUs; "cuda" needs gsplat.
         compile: let TorchInductor fuse the blocks of stage 1 and of the small image encoder, see `compile_blocks`.
     """
 
@@ -53,7 +53,7 @@ class Backend:
         """The usual choices for "cpu", "cuda" or "cuda:1"."""
         place = torch.device(device)
         if place.type == "cpu":
-            return Backend(place, "float32", "grouped", "taps", "torch")
+            return Backend(place, "float32", "grouped", "taps", "numba")
         if place.type != "cuda" or not torch.cuda.is_available():
             raise FormatError("device", '"cpu", or "cuda" on a machine with a GPU', repr(device))
         place = torch.device("cuda", torch.cuda.current_device() if place.index is None else place.index)
