@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--config", default="tiny", help="tiny or a JSON file")
-    parser.set_defaults(set=[], compile=False, lpips_weights=None)
+    parser.set_defaults(set=[], compile=False, lpips_weights=None, begin=None)
     options = parser.parse_args()
     ablations = Ablations(options)
     if unknown := set(options.only or ()) - set(ablations.table):

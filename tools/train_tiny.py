@@ -9,6 +9,8 @@ stage 1 goes on. The second trains the latent autoencoder meanwhile, on data of 
 there. With two GPUs each chain has its own. Steps of the flows follow from the time that is left and from the measured
 time of a step. The same command again goes on where a run was stopped. OUT/slim has the flows' last moving averages,
 10 MB each, every two minutes.
+
+With --begin the image encoder of an earlier run is taken as it is and its flows are trained on: both begin at once.
 """
 
 from __future__ import annotations
@@ -106,6 +108,8 @@ class Run:
         arguments += ["--device", options.device, "--out", str(self.out / run)]
         if section.endswith("flow"):
             arguments += ["--checkpoint", str(self.networks)]
+            if options.begin and (options.begin / f"{section}.json").is_file():
+                arguments += ["--init", str(options.begin.resolve())]
             arguments += [part for change in options.set for part in ("--set", change)]
         if section == "latent_vae" and options.lpips_weights:
             arguments += ["--lpips-weights", str(options.lpips_weights.resolve())]
@@ -122,6 +126,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--config", default="tiny", help="tiny or a JSON file")
     parser.add_argument("--structure-vae", type=Path, metavar="DIR", help="a trained one, as export wrote it")
+    parser.add_argument("--begin", type=Path, metavar="DIR", help="an earlier run's image encoder and flows, exported")
     parser.add_argument("--data", type=Path, metavar="DIR", help="where the data sets are, or will be (default: OUT)")
     parser.add_argument("--clips", type=int, default=2100, help="of the flows' training set")
     parser.add_argument("--view-clips", type=int, default=630, help="of the latent autoencoder's")
@@ -136,6 +141,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="of both flows")
     run = Run(parser.parse_args())
     try:
+        if run.options.begin:
+            take(run, run.options.begin, "image_encoder")
+            run.encoder_is_there.set()
         make_data(run, "val", "train-views")
         if run.options.gpus == 2:
             with ThreadPoolExecutor(2) as pool:
@@ -168,12 +176,18 @@ def make_data(run: Run, *names: str) -> None:
         run.data_are_there.set()
 
 
+def take(run: Run, folder: Path, *names: str) -> None:
+    """Networks of an earlier run, as they are."""
+    for name in names:
+        for suffix in (".json", ".safetensors"):
+            shutil.copyfile(folder / f"{name}{suffix}", run.networks / f"{name}{suffix}")
+
+
 def first_chain(run: Run, gpu: int) -> None:
     """The flows' data; the structure autoencoder, then stage 1 with the image encoder, then stage 1 alone."""
     make_data(run, "train")
-    for name in ("structure_encoder", "structure_decoder") if run.options.structure_vae else ():
-        for suffix in (".json", ".safetensors"):
-            shutil.copyfile(run.options.structure_vae / f"{name}{suffix}", run.networks / f"{name}{suffix}")
+    if run.options.structure_vae:
+        take(run, run.options.structure_vae, "structure_encoder", "structure_decoder")
     autoencoder(run, "structure", gpu, run.data / "train")
     encode(run, "structure_latents", gpu)
     where = run.out / "train-structure_latents", run.out / "val-structure_latents"
@@ -244,6 +258,7 @@ def planned(run: Run, name: str, gpu: int, where: tuple[Path, Path], share: floa
         else:
             steps = max(1, int(CAREFUL * (share * run.left - START) / seconds)) if seconds else 1
             plan = {name: steps, "encoder": max(1, int(ENCODER * steps))}
+        plan |= {"encoder": 0} if options.begin else {}
         write_json(path, plan | {"seconds": seconds or 1.0})
     plan = dict(read_json(path))
     run.say(f"{name}: {plan}")
@@ -254,7 +269,8 @@ def measured(run: Run, name: str, gpu: int, data: Path) -> float:
     """Seconds a step of a pilot."""
     shutil.rmtree(run.out / "pilot" / name, ignore_errors=True)
     pilot = run.options.pilot
-    values = {"curriculum": [], "freeze": "", "freeze_after": 0, "log_every": max(1, pilot // 2)}
+    frozen = "image_encoder" if run.options.begin and name == "structure" else ""
+    values = {"curriculum": [], "freeze": frozen, "freeze_after": 0, "log_every": max(1, pilot // 2)}
     more = [part for key, value in values.items() for part in ("--set", f"train.{key}={json.dumps(value)}")]
     arguments = run.training(f"{name}_flow", f"pilot/{name}", data, data, "--until", str(pilot), *more)
     no_val = arguments.index("--val")

@@ -117,8 +117,8 @@ class TrainSettings:
         if sorted(set(ends)) != ends or any(min(numbers) < 1 for numbers in self.curriculum):
             expected = "[[until, frames, clips], ...] with growing numbers of steps and at least 1 frame and clip"
             raise FormatError("train.curriculum", expected, f"{self.curriculum}")
-        if (self.freeze != "") != (self.freeze_after > 0):
-            expected = "the name of a network together with train.freeze_after >= 1, or neither"
+        if self.freeze_after < 0 or (self.freeze_after and not self.freeze):
+            expected = "the name of a network, and train.freeze_after >= 0; or neither"
             raise FormatError("train.freeze", expected, f"{self.freeze!r} and {self.freeze_after}")
 
     @property

@@ -37,7 +37,8 @@ class LatentLoss:
 
     Attributes:
         l1, ssim, lpips: of the pictures; lpips with AlexNet.
-        kl: of the latents.
+        kl: of the latents. The more, the less detail they hold, and the easier a flow can know them.
+        kl_warmup: steps during which that weight rises from 0; the log has the term times the share reached.
         volume: of the Gaussians' mean product of scales. It grows with the cube of their size: coarser grids need less.
         opacity: of their mean squared distance from full opacity.
         coarse_steps, coarse_factor: during so many first steps pictures are this many times smaller.
@@ -47,6 +48,7 @@ class LatentLoss:
     ssim: float = 0.2
     lpips: float = 0.2
     kl: float = 1e-6
+    kl_warmup: int = 0
     volume: float = 1e4
     opacity: float = 1e-3
     coarse_steps: int = 0
@@ -110,8 +112,9 @@ class LatentVAE:
         truth = losses.composite(losses.pictures(inputs.views[:, 0], factor), white)
         per_voxel = len(inputs.place) // len(inputs.share)
         share = inputs.share.repeat_interleave(per_voxel) / per_voxel
+        rise = min(1.0, step / self.options.kl_warmup) if self.options.kl_warmup else 1.0
         terms = {
-            "kl": (losses.kl(mean.feats, logvar.feats).mean(1) * inputs.share).sum(),
+            "kl": rise * (losses.kl(mean.feats, logvar.feats).mean(1) * inputs.share).sum(),
             "volume": (losses.volume(gaussians.scaling) * share).sum(),
             "opacity": (losses.opacity(gaussians.opacity[:, 0]) * share).sum(),
             "l1": (found - truth).abs().mean(),

@@ -17,12 +17,14 @@ MOMENTS = {torch.optim.AdamW: ("exp_avg", "exp_avg_sq", "step"), torch.optim.Muo
 class Optimiser:
     """AdamW; or, with `train.optimiser` "muon", Muon for the matrices of blocks and AdamW for all other parameters.
 
+    Of the parameters that require gradients when it is made.
+
     Muon (K. Jordan, 2024) makes the singular values of a matrix's averaged gradient about equal. Its steps are scaled
     to the size of AdamW's (J. Liu and others, arXiv 2502.16982, equation 4), so that one learning rate serves both.
     """
 
     def __init__(self, networks: nn.Module, settings: TrainSettings, fused: bool) -> None:
-        self.names = {parameter: name for name, parameter in networks.named_parameters()}
+        self.names = {parameter: name for name, parameter in networks.named_parameters() if parameter.requires_grad}
         matrices = [parameter for parameter, name in self.names.items() if parameter.ndim == 2 and "blocks." in name]
         matrices = matrices if settings.optimiser == "muon" else []
         ours = set(matrices)

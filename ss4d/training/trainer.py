@@ -88,6 +88,8 @@ class Training:
         task.check(store)
         self.networks = task.networks
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
+        if self.settings.freeze and not self.settings.freeze_after:
+            self.networks[self.settings.freeze].requires_grad_(False)  # the optimiser never hears of it
         if backend.compile:
             compile_blocks(self.networks)
         self.forward = self._forward()

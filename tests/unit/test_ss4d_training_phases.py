@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,18 @@ def test_a_frozen_encoder_is_its_average_and_stays(tmp_path: Path) -> None:
         make("structure_flow", store).networks["structure_flow"].state_dict(),
     ]
     assert not same(*flows)
+
+
+def test_what_is_frozen_from_the_start_keeps_its_bits(tmp_path: Path) -> None:
+    task = make("structure_flow", encoded(clips=3), steps=2, freeze="image_encoder")
+    before = {name: network.state_dict() for name, network in copy.deepcopy(task.networks).items()}
+    average = train(task, encoded(clips=3), tmp_path, CPU)
+    for networks in (task.networks, average):
+        assert same(networks["image_encoder"].state_dict(), before["image_encoder"])
+        assert not same(networks["structure_flow"].state_dict(), before["structure_flow"])
+    for wrong in ({"freeze_after": 3}, {"freeze": "image_encoder", "freeze_after": -1}):
+        with pytest.raises(FormatError, match=r"train\.freeze"):
+            section("structure_flow", **wrong)
 
 
 def test_two_processes_freeze_as_one_does(tmp_path: Path) -> None:
