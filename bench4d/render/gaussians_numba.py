@@ -32,8 +32,7 @@ def rasterise(
     dilation: float,
     compensate: bool,
 ) -> Float[Tensor, "F V H W 4"]:
-    """See `gaussians_torch.rasterise`, of which this is the twin for numbers that count; on a CPU only."""
-
+    """See `gaussians_torch.rasterise`, of which this is the quick twin; on a CPU only."""
     scene = (means, scales, quaternions, opacities, colors, camera_to_world, intrinsics)
     return each_camera(_splat, *scene, size, dilation, compensate)
 
