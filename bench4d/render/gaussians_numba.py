@@ -34,7 +34,7 @@ def rasterise(
 ) -> Float[Tensor, "F V H W 4"]:
     """See `gaussians_torch.rasterise`, of which this is the quick twin; on a CPU only."""
     scene = (means, scales, quaternions, opacities, colors, camera_to_world, intrinsics)
-    return each_camera(_splat, *scene, size, dilation, compensate)
+    return each_camera(_splat, scene, size, dilation, compensate)
 
 
 def _splat(*scene: Any) -> Float[Tensor, "H W 4"]:

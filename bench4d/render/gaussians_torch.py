@@ -6,7 +6,7 @@ as the oracle of the faster differentiable ones, `gaussians_cuda` and `gaussians
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -57,30 +57,21 @@ def rasterise(
         dilation, compensate: as in `Gaussians`.
     """
     scene = (means, scales, quaternions, opacities, colors, camera_to_world, intrinsics)
-    return each_camera(splat, *scene, size, dilation, compensate)
+    return each_camera(splat, scene, size, dilation, compensate)
 
 
 def each_camera(
-    splat: Callable[..., Float[Tensor, "H W 4"]],
-    means: Float[Tensor, "F N 3"],
-    scales: Float[Tensor, "F N 3"],
-    quaternions: Float[Tensor, "F N 4"],
-    opacities: Float[Tensor, "F N"],
-    colors: Float[Tensor, "F N 3"] | Float[Tensor, "F N K 3"],
-    camera_to_world: Float[Tensor, "F V 4 4"],
-    intrinsics: Float[Tensor, "F V 3 3"],
-    size: tuple[int, int],
-    dilation: float,
-    compensate: bool,
+    splat: Callable[..., Tensor], scene: Sequence[Tensor], size: tuple[int, int], dilation: float, compensate: bool
 ) -> Float[Tensor, "F V H W 4"]:
-    """`splat` of each frame's Gaussians and each of its cameras, one after the other."""
+    """`splat` for each frame and each of its cameras; `scene` is what `rasterise` takes before the size."""
+    *parts, camera_to_world, intrinsics = scene
     images = [
-        splat(means[f], scales[f], quaternions[f], opacities[f], colors[f], pose, matrix, size, dilation, compensate)
-        for f in range(len(means))
+        splat(*(part[f] for part in parts), pose, matrix, size, dilation, compensate)
+        for f in range(len(camera_to_world))
         for pose, matrix in zip(camera_to_world[f], intrinsics[f], strict=True)
     ]
-    shape = len(means), camera_to_world.shape[1], *size, 4
-    return torch.stack(images).reshape(shape) if images else means.new_zeros(shape)
+    shape = *camera_to_world.shape[:2], *size, 4
+    return torch.stack(images).reshape(shape) if images else parts[0].new_zeros(shape)
 
 
 def splat(
