@@ -31,7 +31,7 @@ from ss4d.data.config import read_section
 from tools.train_tiny import CURRICULUM, ROOT, Run, done
 
 AUTOENCODERS = ("structure_encoder", "structure_decoder", "latent_encoder", "gaussian_decoder")
-METHOD = ROOT / "tests" / "methods" / "ss4d_tiny"  # what the others are variants of
+METHOD = ROOT / "baselines" / "ss4d_tiny"  # what the others are variants of
 RUN = '''"""{title}: ss4d/run.py with the parameters of this folder's method.yaml."""
 
 import runpy

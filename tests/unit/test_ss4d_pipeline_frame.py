@@ -17,7 +17,7 @@ from bench4d.similarity import camera_to_camera, transformed
 from ss4d.data.augment import on_black
 from ss4d.data.build import Job, build
 from ss4d.data.cameras import condition_cameras, generator_of
-from ss4d.data.config import DataConfig, FeatureConfig
+from ss4d.data.config import DataConfig
 from ss4d.data.sources import SynthSource
 from ss4d.data.store import Store
 from ss4d.pipeline import Result, pictures
@@ -34,7 +34,7 @@ Data = tuple[DataConfig, list[SynthSource], Store]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     config, out = (
-        replace(DataConfig.read("tiny"), frames=FRAMES, features=FeatureConfig("surface", 5)),
+        replace(DataConfig.read("tiny"), frames=FRAMES),
         tmp_path_factory.mktemp("frame") / "data",
     )
     build(Job(config, out), CLIPS, "val", workers=1)

@@ -12,7 +12,7 @@ import torch
 from bench4d.cameras import Cameras
 from bench4d.render import render_gaussians
 from ss4d.data.build import Job, build
-from ss4d.data.config import DataConfig, FeatureConfig
+from ss4d.data.config import DataConfig
 from ss4d.data.store import Batch, Store
 from ss4d.gaussians import GaussianFrame
 from ss4d.sparse import Sites, SparseTensor
@@ -28,7 +28,7 @@ FRAMES = 4
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp("unseen") / "data"
     build(
-        Job(replace(DataConfig.read("tiny"), frames=FRAMES, features=FeatureConfig("surface", 5)), out),
+        Job(replace(DataConfig.read("tiny"), frames=FRAMES), out),
         CLIPS,
         "val",
         workers=1,
