@@ -157,7 +157,7 @@ class FlowEulerGuidanceIntervalSampler:
         low, high = cfg_interval
 
         def velocity(x: State, t: float) -> State:
-            if not low <= t <= high:
+            if not (cfg_strength and low <= t <= high):
                 return _velocities(model, x, t, [cond], model_args)[0]
             v_cond, v_uncond = _velocities(model, x, t, [cond, neg_cond], model_args)
             return _like(x, (1 + cfg_strength) * _values(v_cond) - cfg_strength * _values(v_uncond))

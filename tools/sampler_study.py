@@ -43,11 +43,17 @@ COLORS = ("#0b57b0", "#b3261e", "#1a7f37")
 
 @dataclass(frozen=True)
 class Setting:
-    """How both stages are sampled. `interval`: of guidance, None for none at all."""
+    """How both stages are sampled.
+
+    Attributes:
+        interval: of guidance, None for none at all.
+        strength: of guidance in it, None for the checkpoint's.
+    """
 
     solver: str
     steps: int
     interval: tuple[float, float] | None
+    strength: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -58,6 +64,8 @@ class Setting:
         guided: dict[str, Any] = (
             {"cfg_interval": self.interval} if self.interval else {"cfg_strength": 0.0, "cfg_interval": (2.0, 2.0)}
         )
+        if self.interval and self.strength is not None:
+            guided["cfg_strength"] = self.strength
         return replace(settings, solver=self.solver, steps=self.steps, **guided)
 
     def passes(self, stages: Sequence[SamplerSettings]) -> int:
@@ -66,14 +74,14 @@ class Setting:
 
 
 def count_passes(settings: SamplerSettings) -> int:
-    """One a step, and one more for each step that begins inside the interval of guidance.
+    """One a step, and one more for each step that begins inside the interval of guidance, where there is any.
 
     >>> count_passes(SamplerSettings()), count_passes(SamplerSettings(steps=8))  # the paper's 25 steps; 8 of them
     (44, 15)
     """
     low, high = settings.cfg_interval
     starts = times(settings.steps, settings.rescale_t)[:-1]
-    return settings.steps + sum(low <= t <= high for t in starts)
+    return settings.steps + (sum(low <= t <= high for t in starts) if settings.cfg_strength else 0)
 
 
 def main() -> None:
@@ -86,9 +94,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 15, 25, 50])
     parser.add_argument("--solvers", nargs="+", default=["euler", "dpm"])
     parser.add_argument("--intervals", nargs="+", default=["0.5:1"], help="LOW:HIGH or none")
+    parser.add_argument("--guidance", type=float, help="strength of guidance (default: the checkpoint's)")
     options = parser.parse_args()
     grid = product(options.solvers, options.steps, map(parsed, options.intervals))
-    settings = [Setting(*chosen) for chosen in grid]
+    settings = [Setting(*chosen, options.guidance) for chosen in grid]
     pipeline = SS4DPipeline.from_pretrained(options.checkpoint, device=options.device)
     rows = study(pipeline, settings, synth_ids("val", options.clips), options.frames, options.out / "study.csv")
     summary = summarise(rows)

@@ -108,6 +108,8 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--latent-flow", type=Path, required=True, metavar="RUN")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
     command.add_argument("--precision", choices=("float32", "half", "stored-half"), default="float32", help=PRECISION)
+    help = "of both flows' samplers, as loss.sampler.steps=2 (default: as they were validated); may be repeated"
+    command.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=help)
     command = commands.add_parser("begin", help="what fine-tuning begins with", description=BEGIN)
     command.add_argument("--checkpoint", required=True, metavar="DIR_OR_REPO", help="released layout")
     command.add_argument("--image-encoder", metavar="PATH", help="DINOv2's weights, if they are not beside it")
@@ -214,7 +216,7 @@ def _slim(options: argparse.Namespace) -> None:
 
 def _assemble(options: argparse.Namespace) -> None:
     runs = (options.structure_flow, options.latent_flow)
-    sys.stdout.write(f"{assemble(options.autoencoders, *runs, options.out, options.precision)}\n")
+    sys.stdout.write(f"{assemble(options.autoencoders, *runs, options.out, options.precision, options.set)}\n")
 
 
 def _begin(options: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from ..data.config import strict
 from ..loading import read_tensors
 from ..structure_vae import SparseStructureDecoder, SparseStructureEncoder
 from . import state
+from .config import change
 from .export import NAMES, Precision, export, read_network
 from .flow import FlowLoss
 from .structure_flow import fold_scale
@@ -29,7 +30,12 @@ CHANGED = ("input_layer.", "out_layer.")  # float32 in files of every precision
 
 
 def assemble(
-    autoencoders: Path, structure_run: Path, latent_run: Path, out: Path, precision: Precision = "float32"
+    autoencoders: Path,
+    structure_run: Path,
+    latent_run: Path,
+    out: Path,
+    precision: Precision = "float32",
+    changes: Sequence[str] = (),
 ) -> Path:
     """Write the checkpoint and return its pipeline.json.
 
@@ -38,9 +44,10 @@ def assemble(
             keep their precision. The scale by which stage 1's latents were divided in training goes into the structure
             autoencoder, see `fold_scale`.
         structure_run, latent_run: of the flows; their moving averages, in `precision` (see `export`).
+        changes: of both flows' samplers, which otherwise are those of validation: "loss.sampler.steps=2".
     """
-    structure, structure_sampler = _run(structure_run, "structure_flow")
-    latent, latent_sampler = _run(latent_run, "latent_flow")
+    structure, structure_sampler = _run(structure_run, "structure_flow", changes)
+    latent, latent_sampler = _run(latent_run, "latent_flow", changes)
     export(structure_run, out, precision)
     export(latent_run, out, precision)
     encoder = _check_encoder(autoencoders / "image_encoder.safetensors", structure, structure_run, latent_run)
@@ -86,13 +93,14 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a.to(kind), b.to(kind))
 
 
-def _run(run: Path, name: str) -> tuple[dict[str, Tensor], SamplerSettings]:
-    """The averaged weights of a flow's run, and the sampler it was validated with."""
+def _run(run: Path, name: str, changes: Sequence[str]) -> tuple[dict[str, Tensor], SamplerSettings]:
+    """The averaged weights of a flow's run, and the sampler it was validated with, or as it was changed."""
     path = state.latest(run)
     section: dict[str, Any] = read_json(path / "state.json")["section"]
     if section["name"] != name:
         raise FormatError(run, f"a run of {name}", f"one of {section['name']}")
-    return read_tensors(path / "average.safetensors"), strict(FlowLoss, section["loss"], f"{run}: loss").sampler
+    loss = change({"loss": section["loss"]}, changes)["loss"]
+    return read_tensors(path / "average.safetensors"), strict(FlowLoss, loss, f"{run}: loss").sampler
 
 
 def _fold(autoencoders: Path, out: Path, std: Tensor) -> None:

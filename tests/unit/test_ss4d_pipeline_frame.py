@@ -63,7 +63,7 @@ def test_true_latents_land_on_the_truth(data: Data, number: int) -> None:
         found = render_gaussians(transformed(frame, matrix), benchmark.cameras)[..., 3] > 0.5  # type: ignore[arg-type, type-var]
         truth = render_mesh(mesh, benchmark.cameras)[..., 3] > 0.5
         iou = (found & truth).sum((1, 2)) / (found | truth).sum((1, 2))
-        assert iou.min() > 0.93, f"{benchmark.views}: {iou}"
+        assert iou.min() > 0.92, f"{benchmark.views}: {iou}"
 
 
 def test_condition_pictures_are_those_of_inference(data: Data) -> None:
