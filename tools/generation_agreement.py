@@ -46,7 +46,8 @@ def main() -> None:
         film = frames_of(name, options.frames)
         runs = [made[options.device].run(film, seed=0) for _ in range(2)]
         names = [sha256_of(run)[:16] for run in runs]
-        sys.stdout.write(f"{name}, {options.device}: {' '.join(names)} {'equal' if len(set(names)) == 1 else 'DIFFER'}\n")
+        verdict = "equal" if names[0] == names[1] else "DIFFER"
+        sys.stdout.write(f"{name}, {options.device}: {' '.join(names)} {verdict}\n")
         if options.device != "cpu":
             sys.stdout.write(compared(made[options.device], made["cpu"], film))
         sys.stdout.flush()
@@ -85,7 +86,8 @@ def compared(gpu: SS4DPipeline, cpu: SS4DPipeline, film: list[Image]) -> str:
     for name in tensors(results[0].gaussians[0]):
         a, b = (torch.cat([tensors(frame)[name].flatten() for frame in result.gaussians]) for result in results)
         off = (a - b).abs()
-        lines.append(f"  {name}: off by {off.max():.2g} at most, {off.mean():.2g} in the mean; deviation {b.std():.2g}\n")
+        figures = f"{off.max():.2g} at most, {off.mean():.2g} in the mean; deviation {b.std():.2g}"
+        lines.append(f"  {name}: off by {figures}\n")
     return "".join(lines)
 
 

@@ -19,7 +19,8 @@ from tools.sampler_study import Setting, count_passes, parsed, study, summarise,
 @pytest.mark.parametrize("steps", [1, 4, 25])
 @pytest.mark.parametrize("interval", ["0.5:1", "0:1", "0.3:0.7", "none"])
 @pytest.mark.parametrize("solver", ["euler", "dpm", "adams"])
-def test_passes_are_those_that_a_sampler_makes(steps: int, interval: str, solver: str) -> None:
+@pytest.mark.parametrize("strength", [0.0, 2.0])
+def test_passes_are_those_that_a_sampler_makes(steps: int, interval: str, solver: str, strength: float) -> None:
     import torch
 
     calls = []
@@ -37,9 +38,12 @@ def test_passes_are_those_that_a_sampler_makes(steps: int, interval: str, solver
             calls.extend(float(t[0]) for _ in conds)
             return [0 * x for _ in conds]
 
-    settings = Setting(solver, steps, parsed(interval)).applied(SamplerSettings(cfg_strength=2.0))
+    settings = Setting(solver, steps, parsed(interval)).applied(SamplerSettings(cfg_strength=strength))
     integrate(Counted(), torch.zeros(2, 3), torch.zeros(2, 1, 4), settings, 2)  # type: ignore[arg-type]
     assert len(calls) == count_passes(settings)
+    if not strength:
+        assert len(calls) == steps
+        assert Setting(solver, steps, parsed("0:1"), 2.0).applied(settings).cfg_strength == 2.0
 
 
 def test_rows_are_paired_resumed_and_summarised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The weights that ship with the repository make of an unseen object what docs/training.md says, and always the same."""
+"""The weights that ship with the repository make of an unseen object what they should, and always the same."""
 
 from __future__ import annotations
 

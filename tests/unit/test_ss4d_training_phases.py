@@ -157,6 +157,9 @@ def test_stages_beside_each_other_become_one_checkpoint(tmp_path: Path, autoenco
         for key, tensor in tensors.items():  # the first and last layers have been rounded
             torch.testing.assert_close(outs[1][name][key].float(), tensor.float(), atol=1e-6, rtol=1e-3)
     assert len(outs[0]) == 7 and read_json(out / "pipeline.json") == read_json(tmp_path / "out0" / "pipeline.json")
+    assemble(networks, tmp_path / "structure", tmp_path / "latent", out, changes=["loss.sampler.steps=3"])
+    pipeline = read_json(out / "pipeline.json")["args"]
+    assert [pipeline[f"{stage}_sampler"]["params"]["steps"] for stage in ("sparse_structure", "slat")] == [3, 3]
     # an encoder that has gone on learning is refused
     loose = {**settings, "freeze": "", "freeze_after": 0}
     train(make("structure_flow", store, **loose), store, tmp_path / "loose", CPU)
