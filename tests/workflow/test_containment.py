@@ -107,7 +107,7 @@ PAIRS = {
 REASONS = {
     "exits": "run.py ended with exit status 1",
     "dies": "run.py ended with signal SIGSEGV",
-    "hangs": "no result within the limit of 0.05 minutes a clip",
+    "hangs": "no result within the limit of 0.1 minutes a clip",
     "memory": "more memory than the limit of 0.2 GB (ram_gb)",
     "disk": "more on disk than the limit of 0.03 GB a clip (disk_gb_per_clip)",
     "files": "more files than the limit of 300 a clip (files_per_clip)",
@@ -117,7 +117,7 @@ REASONS = {
     "shape": "Mesh.vertices: expected float32 [4, 3]",
     "link": "found frames.safetensors, a link to",
 }
-LIMITS = {"minutes_per_clip": 0.05, "ram_gb": 0.2, "disk_gb_per_clip": 0.03, "files_per_clip": 300, "log_mb": 1}
+LIMITS = {"minutes_per_clip": 0.1, "ram_gb": 0.2, "disk_gb_per_clip": 0.03, "files_per_clip": 300, "log_mb": 1}
 
 
 @pytest.fixture(scope="module")
