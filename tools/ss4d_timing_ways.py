@@ -103,6 +103,20 @@ def attention_by_chunks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.cat([(part @ k).softmax(-1) @ v for part in q.split(CHUNK, -2)], -2)
 
 
+def by_parts(q: Tensor, k: Tensor, v: Tensor, seed: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """Of one sequence and head: attention by products and softmax in this type, and its derivatives, [L,D] each."""
+    k, v = (x.detach().to(dtype).requires_grad_() for x in (k, v))
+    found: list[list[Tensor]] = [[], [], [], []]
+    for part, grad in zip(q.split(CHUNK), seed.split(CHUNK), strict=True):
+        part = part.detach().to(dtype).requires_grad_()
+        with sdpa_kernel(SDPBackend.MATH):
+            out = F.scaled_dot_product_attention(part[None, None], k[None, None], v[None, None])[0, 0]
+        for values, more in zip(found, (out, *torch.autograd.grad(out, (part, k, v), grad.to(dtype))), strict=True):
+            values.append(more.detach())
+    sums = [torch.stack([x.to(torch.promote_types(dtype, torch.float32)) for x in xs]).sum(0) for xs in found[2:]]
+    return [torch.cat(found[0]), torch.cat(found[1]), *sums]
+
+
 @contextlib.contextmanager
 def plain_mathematics() -> Iterator[None]:
     """Attention by `attention_by_chunks`, products of float32 without TF32."""
