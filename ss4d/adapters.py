@@ -8,12 +8,13 @@ are wrong.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from types import ModuleType
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from torch import Tensor, nn
 
 from bench4d.errors import FormatError
@@ -56,19 +57,26 @@ def attend_packed(
     q: Float[Tensor, "N H D"],
     k: Float[Tensor, "M H D"],
     v: Float[Tensor, "M H D"],
-    q_lengths: list[int],
-    k_lengths: list[int],
+    q_lengths: tuple[int, ...],
+    k_lengths: tuple[int, ...],
+    remember: Callable[[Any, Callable[[], Any]], Any],
 ) -> Float[Tensor, "N H D"]:
     """As `attention.attend_packed`, all sequences in one launch."""
     module, (q, k, v) = package(name, q), (x.contiguous() for x in (q, k, v))
     if name == "xformers":
-        mask = module.fmha.BlockDiagonalMask.from_seqlens(q_lengths, k_lengths)
+        make = module.fmha.BlockDiagonalMask.from_seqlens
+        mask = remember(("mask", q_lengths, k_lengths), lambda: make(list(q_lengths), list(k_lengths)))
         return cast(Tensor, module.memory_efficient_attention(q[None], k[None], v[None], attn_bias=mask)[0])
-    starts = [
-        torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=q.device)
+    q_starts, k_starts = (
+        remember(("starts", lengths), lambda lengths=lengths: starts(lengths, q.device))
         for lengths in (q_lengths, k_lengths)
-    ]
-    return cast(Tensor, module.flash_attn_varlen_func(q, k, v, *starts, max(q_lengths), max(k_lengths)))
+    )
+    return cast(Tensor, module.flash_attn_varlen_func(q, k, v, q_starts, k_starts, max(q_lengths), max(k_lengths)))
+
+
+def starts(lengths: Sequence[int], device: torch.device) -> Int32[Tensor, " S+1"]:
+    """Where each of the sequences begins, and the end."""
+    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32).to(device, non_blocking=True)
 
 
 def convolve(
