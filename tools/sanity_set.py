@@ -92,7 +92,9 @@ def variants(object_id: str, size: int, n_frames: int, views: Sequence[float] = 
 
 
 def disorder(count: int) -> np.ndarray:
-    """An order in which no frame keeps its place, the same every time."""
+    """An order in which no frame keeps its place, the same every time. Raises ValueError below two frames."""
+    if count < 2:
+        raise ValueError(f"two frames or more have another order, found {count}")
     generator = np.random.default_rng(0)
     while True:
         order = generator.permutation(count)

@@ -131,3 +131,9 @@ def test_mistakes_name_the_least_damaged_and_tell_equal_from_preferred():
     assert mistakes("lpips-vgg", perfect | {"frozen": 1.2}) == [("frozen", "blur", ">")]
     assert mistakes("psnr", {name: -value for name, value in perfect.items()}) == []
     assert mistakes("psnr", dict.fromkeys(LEVELS, np.nan)) == []
+
+
+def test_one_frame_has_no_other_order():
+    assert sanity_set.disorder(2).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="found 1"):
+        sanity_set.disorder(1)
