@@ -23,6 +23,7 @@ from metrics.features import clip, dreamsim, inception, pictures
 from metrics.features.torchvision_import import import_torchvision
 from metrics.fid import FramesFrechet
 from metrics.frechet import Frechet
+from tools.random_weights import inception_state, windows
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5  # of the longest number in a vector
@@ -48,23 +49,6 @@ def packages():
         torch.set_num_threads(1)
         yield
         torch.set_num_threads(threads)
-
-
-def windows(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random tensors: matrices with deviation 0.03, norms' weights near 1, everything else near 0."""
-    generator = torch.Generator().manual_seed(seed)
-    row = 0.03 * torch.randn(2_000_000, generator=generator)
-    state = {}
-    for name, shape in shapes.items():
-        width = int(np.prod(shape[1:]))
-        if len(shape) < 2 or shape[0] == 1:
-            near_one = float(len(shape) == 1 and name.endswith("weight"))
-            state[name] = near_one + 0.1 * torch.randn(shape, generator=generator)
-        else:
-            start = int(torch.randint(len(row) - 11 * shape[0] - width, (), generator=generator))
-            strides = torch.empty((1, *shape[1:])).stride()[1:]
-            state[name] = row.as_strided(shape, (11, *strides), start)
-    return state
 
 
 def photographs(height: int, width: int, count: int = 2) -> np.ndarray:
@@ -224,17 +208,8 @@ def test_a_missing_package_is_a_reason(monkeypatch):
 
 @pytest.fixture(scope="module")
 def inception_file(tmp_path_factory) -> Path:
-    generator = torch.Generator().manual_seed(2)
-    state = {}
-    for name, shape in inception.shapes().items():
-        fan_in = int(np.prod(shape[1:]))
-        state[name] = torch.randn(shape, generator=generator) * (2 / fan_in) ** 0.5 if len(shape) > 1 else None
-        if name.endswith(("running_var", "bn.weight")):
-            state[name] = 0.7 + 0.6 * torch.rand(shape, generator=generator)
-        elif len(shape) == 1:
-            state[name] = 0.1 * torch.randn(shape, generator=generator)
     path = tmp_path_factory.mktemp("inception") / "inception-fid.pth"
-    torch.save(state, path)
+    torch.save(inception_state(), path)
     return path
 
 
