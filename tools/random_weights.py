@@ -85,7 +85,10 @@ def clip_package() -> tuple[torch.nn.Module, Callable[[Image.Image], Tensor]]:
 
 
 def dreamsim_archive(id: str, folder: Path) -> Path:
-    """DreamSim's archive `<folder>/<id>.zip`, and beside it unpacked, as the package wants it. Half precision."""
+    """DreamSim's archive `<folder>/<id>.zip`, and beside it unpacked, as the package wants it.
+
+    In half precision, projections excepted.
+    """
     place = folder / id
     (place / ADAPTERS[id]).mkdir(parents=True)
     adapters = {}
@@ -95,6 +98,7 @@ def dreamsim_archive(id: str, folder: Path) -> Path:
         if branch is dreamsim.DINO:
             torch.save({"teacher": {f"backbone.{n}": t for n, t in state.items()}}, place / branch.member)
         else:
+            state["proj"] = state["proj"].float()  # the package multiplies by it as it is
             torch.save({"state_dict": state}, place / branch.member)
         for block in range(dreamsim.DEPTH):
             layer = f"base_model.model.extractor_list.{k}.model.blocks.{block}.attn.qkv"

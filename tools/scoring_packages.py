@@ -37,10 +37,10 @@ SSIM = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, 
 @contextmanager
 def tf32(allowed: bool | None) -> Iterator[None]:
     """Allow or forbid TF32 in convolutions and matrix products; None leaves both as PyTorch has them."""
-    kinds = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    kinds = (torch.backends.cudnn, torch.backends.cuda.matmul) if allowed is not None else ()
     before = [kind.allow_tf32 for kind in kinds]
     try:
-        for kind in kinds if allowed is not None else ():
+        for kind in kinds:
             kind.allow_tf32 = allowed
         yield
     finally:

@@ -93,6 +93,14 @@ def test_the_archive_of_dreamsim_is_read(tmp_path):
     assert all(tensor.is_contiguous() for tensor in state.values() if tensor.ndim == 2)  # no window of another's
 
 
+def test_a_networks_projection_is_in_single_precision(tmp_path):
+    archive = dreamsim.Archive(dreamsim_archive("dreamsim-ensemble", tmp_path))
+    for branch in (dreamsim.CLIP, dreamsim.OPEN_CLIP):  # the package multiplies single-precision vectors by it
+        state = archive.tensors(branch.member)["state_dict"]
+        assert state["proj"].dtype == torch.float32
+        assert state["blocks.0.mlp.fc1.weight"].dtype == torch.float16
+
+
 def test_tf32_is_set_and_set_back():
     kinds = torch.backends.cudnn, torch.backends.cuda.matmul
     before = [kind.allow_tf32 for kind in kinds]
