@@ -88,11 +88,11 @@ def attend_packed(
     if len(runs) <= (1 if kernel == "varlen" else RUNS):
         q_runs, k_runs = ([count * size[i] for size, count in runs] for i in range(2))
         batches = zip(runs, q.split(q_runs), k.split(k_runs), v.split(k_runs), strict=True)
-        found = [
-            attend(*(x.unflatten(0, (count, -1)) for x in part), kernel=kernel).flatten(0, 1)
-            for ((queries, _), count), *part in batches
-            if queries
-        ]
+        found = []
+        for ((queries, _), count), *part in batches:
+            if queries:
+                ours = [x.unflatten(0, (count, -1)) for x in part]
+                found.append(attend(ours[0], ours[1], ours[2], kernel).flatten(0, 1))
         return torch.cat(found) if len(found) > 1 else found[0] if found else torch.empty_like(q)
     lengths = tuple(q_sizes.tolist()), tuple(k_sizes.tolist())
     if kernel in PACKAGES:
@@ -131,10 +131,7 @@ def _attend_varlen(
         raise FormatError('kernel "varlen"', "half precision on CUDA, heads of 8 n channels", found, next_step)
     from torch.nn.attention.varlen import varlen_attn  # torch 2.10 or later
 
-    starts = [
-        remember(("starts", tuple(sizes.tolist())), lambda sizes=sizes: adapters.starts(sizes.tolist(), q.device))
-        for sizes in (q_sizes, k_sizes)
-    ]
+    starts = [adapters.starts(tuple(sizes.tolist()), q.device, remember) for sizes in (q_sizes, k_sizes)]
     longest = int(q_sizes.max(initial=0)), int(k_sizes.max(initial=0))
     out = varlen_attn(q.contiguous(), k.contiguous(), v.contiguous(), starts[0], starts[1], longest[0], longest[1])
     return cast(Tensor, out)

@@ -22,6 +22,8 @@ from ss4d.sampler import times
 from ss4d.sparse import SparseTensor, pool_space, pool_time
 from ss4d.sparse.neighbours import neighbours
 
+STAGE_1, STAGE_2 = (FULL[role][2] for role in ("sparse_structure_flow_model", "slat_flow_model"))
+DEFAULT = SamplerSettings()
 HALF = 2  # bytes
 # Tensors of a token's width that a block reads and writes: norm 2, qkv 4, attention 4, projection 3; and, after its
 # first half, norm 2, q 2, attention 2, projection 3 (these with images only), norm 2, feed-forward 5 and 6.
@@ -49,58 +51,62 @@ def passes(settings: SamplerSettings) -> tuple[int, int]:
     return settings.steps, guided
 
 
-def transformer(tokens: int, pairs: list[int], keys: int, images: int, args: dict[str, Any]) -> tuple[Work, Work]:
-    """A whole clip's blocks: of the two kinds of pass, with the shares of `passes` of the default samplers.
+def transformer(
+    tokens: int, pairs: list[int], keys: int, images: int, args: dict[str, Any], settings: SamplerSettings
+) -> Work:
+    """The blocks, in all passes of a clip.
 
     Args:
         tokens: of the clip.
         pairs: query and key that see each other in self attention, of each block.
         keys: image tokens that a token sees.
         images: image tokens of the clip.
-
-    Returns:
-        Work of all passes, and of the keys and values of the images.
     """
     channels, ratio = args["model_channels"], args["mlp_ratio"]
     unit, square = HALF * tokens * channels, 2 * tokens * channels**2
     firsts = [Work(4 * square + 4 * count * channels, FIRST * unit) for count in pairs]
     cross = Work(2 * square + 4 * tokens * keys * channels, IMAGES * unit)
     last = Work(2 * ratio * square, LAST * unit)
-    with_images, without = passes(SamplerSettings())
+    with_images, without = passes(settings)
     once = sum(firsts, Work()) + (cross + last) * len(pairs)
     again = sum(firsts[1:], Work()) + last * len(pairs)
     context = Work(len(pairs) * 2 * images * args["cond_channels"] * 2 * channels)
-    return once * with_images + again * without, context
+    return once * with_images + again * without + context
 
 
-def stage_1(frames: int, image_tokens: int) -> Work:
-    args = FULL["sparse_structure_flow_model"][2]
+def stage_1(
+    frames: int, image_tokens: int, args: dict[str, Any] = STAGE_1, settings: SamplerSettings = DEFAULT
+) -> Work:
     tokens = (args["resolution"] // args["patch_size"]) ** 3
     pairs = []
     for k in range(args["num_blocks"]):
         windows = frame_windows(frames, args["window_size"], args["window_size"] // 2 * (k % 2))
         pairs.append(sum((n * tokens) ** 2 for n in windows))
-    return sum(transformer(frames * tokens, pairs, image_tokens, frames * image_tokens, args), Work())
+    return transformer(frames * tokens, pairs, image_tokens, frames * image_tokens, args, settings)
 
 
-def stage_2(coords: torch.Tensor, frames: int, image_tokens: int) -> Work:
+def stage_2(
+    coords: torch.Tensor,
+    frames: int,
+    image_tokens: int,
+    args: dict[str, Any] = STAGE_2,
+    settings: SamplerSettings = DEFAULT,
+) -> Work:
     """On these voxels [N,4]; of the convolutional blocks products alone."""
-    args = FULL["slat_flow_model"][2]
     fine = SparseTensor(torch.zeros(len(coords), 1, device=coords.device), coords, frames)
     levels = [fine, pool_space(fine)]
     levels.append(pool_time(levels[1], frames))
     tokens = len(levels[2])
-    pairs, slots = [tokens**2] * args["num_blocks"], frames // 2
-    work, context = transformer(tokens, pairs, frames // slots * image_tokens, frames * image_tokens, args)
+    pairs = [tokens**2] * args["num_blocks"]
+    work = transformer(tokens, pairs, 2 * image_tokens, frames * image_tokens, args, settings)
     with torch.device("meta"):
         network = SLatFlow4DModel.from_args(args)
     way_in = convolutions(network.input_blocks, 0, levels, frames)
     way_in += convolutions(network.input_blocks_t, 1, levels, frames)
-    way_out = convolutions(network.out_blocks_t, 2, levels, frames) + convolutions(
-        network.out_blocks, 1, levels, frames
-    )
-    steps, guided = passes(SamplerSettings())
-    return work + context + Work(way_in) * steps + Work(way_out) * (steps + guided)
+    way_out = convolutions(network.out_blocks_t, 2, levels, frames)
+    way_out += convolutions(network.out_blocks, 1, levels, frames)
+    steps, guided = passes(settings)
+    return work + Work(way_in) * steps + Work(way_out) * (steps + guided)
 
 
 def convolutions(blocks: Any, level: int, levels: list[SparseTensor], frames: int) -> float:

@@ -156,8 +156,8 @@ def profile(pipeline: SS4DPipeline, options: argparse.Namespace, row_limit: int 
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as record:
             seconds.append(wall(run))
         rows = record.key_averages()
-        kind = DeviceType.CUDA
-        busy = sum(e.self_device_time_total for e in rows if e.device_type == kind and not e.is_user_annotation) / 1e6
+        work = [e for e in rows if e.device_type == DeviceType.CUDA and not getattr(e, "is_user_annotation", False)]
+        busy = sum(e.self_device_time_total for e in work) / 1e6
         print(f"{name}, two steps: kernels {busy:.3f} s; wall {seconds[0]:.3f} s, {seconds[1]:.3f} s while profiled;")
         print(f"  the GPU is busy for {busy / seconds[0]:.1%} ({busy / seconds[1]:.1%} while profiled)")
         print(rows.table(sort_by="cuda_time_total", row_limit=row_limit, max_name_column_width=70), flush=True)
