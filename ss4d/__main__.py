@@ -25,7 +25,7 @@ from .attention import Kernel as AttentionKernel
 from .checkpoint import Checkpoint, load_checkpoint
 from .gaussians import write_ply
 from .matting import remove_background
-from .pipeline import SS4DPipeline, choose_device, pictures
+from .pipeline import FAST_STEPS, SS4DPipeline, choose_device, pictures
 from .random_checkpoint import write_random_checkpoint
 from .sparse.conv import Method
 from .speed import Kernels, check_choices
@@ -61,6 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
     generate.add_argument("--frames", type=int, default=32, metavar="T", help="an even number (default: 32)")
     generate.add_argument("--fps", type=float, default=8.0, help="of a folder of pictures (default: 8)")
     generate.add_argument("--seed", type=int, default=42, help="of all noise (default: 42)")
+    steps = generate.add_mutually_exclusive_group()
+    steps.add_argument("--steps", type=int, metavar="N", help="of both samplers (default: the checkpoint's)")
+    help = f"at most {FAST_STEPS} steps in each stage, a fifth of the usual passes; docs/ss4d.md has its price"
+    steps.add_argument("--fast", action="store_true", help=help)
     generate.add_argument("--device", default="auto", help='"auto" (a GPU if there is one), "cpu", "cuda", "cuda:1"')
     help = "how networks are computed: docs/ss4d.md (default: the fastest for the device)"
     generate.add_argument("--kernels", choices=get_args(Kernels), default="auto", help=help)
@@ -132,6 +136,10 @@ def _generate(options: argparse.Namespace) -> None:
         "low_memory": options.low_memory,
     }
     pipeline = SS4DPipeline(checkpoint, device, progress=True, **more)
+    if options.fast:
+        pipeline.sample_fast()
+    pipeline.sample_with(options.steps)
+    stages = pipeline.checkpoint.structure_sampler, pipeline.checkpoint.latent_sampler
     result = pipeline.run(pictures(video.frames), seed=options.seed)
     voxels = [len(coords) for coords in result.coords]
     _say(f"{min(voxels)} to {max(voxels)} voxels a frame")
@@ -141,6 +149,7 @@ def _generate(options: argparse.Namespace) -> None:
     asset = result.to_asset(times, orbit([0], 0, 2, 40, video.frames.shape[1]))
     write_asset(asset, options.out)
     record = {"files": dict(checkpoint.files), "seed": options.seed, "frames": options.frames, "voxels": voxels}
+    record |= {"steps": [stage.steps for stage in stages]}
     write_json(options.out / "ss4d.json", record | {"device": str(device), "float32": options.float32})
     if options.ply:
         for k, frame in enumerate(result.gaussians):

@@ -34,6 +34,8 @@ from .structure_flow import SparseStructureFlow4DModel
 from .structure_vae import SparseStructureDecoder, occupied
 from .two_devices import Flow, TwoDevices
 
+FAST_STEPS = 5  # of a stage: no worse than 25 where it could be measured, see docs/training.md, "How many steps"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -142,6 +144,12 @@ class SS4DPipeline:
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         stages = (self.checkpoint.structure_sampler, self.checkpoint.latent_sampler)
         first, second = (replace(settings, **given) for settings in stages)
+        self.checkpoint = replace(self.checkpoint, structure_sampler=first, latent_sampler=second)
+
+    def sample_fast(self) -> None:
+        """At most FAST_STEPS in each stage; everything else stays the checkpoint's."""
+        stages = (self.checkpoint.structure_sampler, self.checkpoint.latent_sampler)
+        first, second = (replace(settings, steps=min(settings.steps, FAST_STEPS)) for settings in stages)
         self.checkpoint = replace(self.checkpoint, structure_sampler=first, latent_sampler=second)
 
     @torch.no_grad()

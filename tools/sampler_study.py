@@ -42,7 +42,8 @@ from tools.generation_sheet import judge
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = {"silhouette-iou novel": "↑", "psnr novel": "↑", "lpips-vgg novel": "↓"}  # and what is better
 HEAD = ("solver", "steps", "interval", "passes", "object", *FIGURES, "seconds")
-COLORS = ("#0b57b0", "#b3261e", "#1a7f37")
+COLORS = ("#1a7f37", "#b3261e", "#0b57b0")
+TICKS = (2, 5, 10, 20, 50, 100, 200)  # passes
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def main() -> None:
     parser.add_argument("--solvers", nargs="+", default=["euler", "dpm"])
     parser.add_argument("--intervals", nargs="+", default=["0.5:1"], help="LOW:HIGH or none")
     parser.add_argument("--guidance", type=float, help="strength of guidance (default: the checkpoint's)")
+    help = "the setting that others are compared with (default: Euler's of most passes)"
+    parser.add_argument("--against", nargs=3, metavar=("SOLVER", "STEPS", "INTERVAL"), help=help)
     options = parser.parse_args()
     grid = product(options.solvers, options.steps, map(parsed, options.intervals))
     settings = [Setting(*chosen, options.guidance) for chosen in grid]
@@ -109,7 +112,7 @@ def main() -> None:
     pipeline = SS4DPipeline.from_pretrained(options.checkpoint, device=options.device)
     objects = synth_ids("val", options.clips)
     rows = study(pipeline, settings, objects, options.frames, options.out / "study.csv", lpips)
-    summary = summarise(rows)
+    summary = summarise(rows, tuple(options.against) if options.against else None)
     with atomic(options.out / "table.md") as temporary:
         temporary.write_text(text := table(summary), encoding="utf-8")
     sys.stdout.write(text)
@@ -166,7 +169,7 @@ def _key(row: dict[str, str]) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class Summary:
-    """A setting's means over objects, and its differences to the setting of most passes, object by object."""
+    """A setting's means over objects, and its differences to the one of reference, object by object."""
 
     key: tuple[str, str, str]
     passes: int
@@ -175,13 +178,15 @@ class Summary:
     seconds: float
 
 
-def summarise(rows: Sequence[dict[str, str]]) -> list[Summary]:
-    """By passes. The reference is Euler's setting of most passes, as the paper samples; else any of most passes."""
+def summarise(rows: Sequence[dict[str, str]], against: tuple[str, ...] | None = None) -> list[Summary]:
+    """By passes. Compared with `against` (solver, steps, interval), by default Euler's setting of most passes."""
     groups: dict[tuple[str, str, str], dict[str, dict[str, str]]] = {}
     for row in rows:
         groups.setdefault(_key(row), {})[row["object"]] = row
     passes = {key: int(next(iter(group.values()))["passes"]) for key, group in groups.items()}
-    reference = max(groups, key=lambda key: (key[0] == "euler", passes[key]))
+    reference = against or max(groups, key=lambda key: (key[0] == "euler", passes[key]))
+    if reference not in groups:
+        raise FormatError("--against", f"one of {sorted(groups)}", f"{reference}")
     objects = sorted(groups[reference])
 
     def values(key: tuple[str, str, str], figure: str) -> Float64[np.ndarray, " n"]:
@@ -201,7 +206,7 @@ def table(summary: Sequence[Summary]) -> str:
     lines = [
         "| solver | steps | guidance | passes | "
         + " | ".join(f"{name} {better}" for name, better in FIGURES.items())
-        + " | differences to most steps | s a clip |"
+        + " | differences to the reference | s a clip |"
     ]
     lines += ["|---|---:|---|---:|" + "---:|" * len(FIGURES) + "---|---:|"]
     for one in summary:
@@ -212,25 +217,33 @@ def table(summary: Sequence[Summary]) -> str:
 
 
 def draw(summary: Sequence[Summary], out: Path) -> None:
-    """A panel a figure, a line a solver and interval; says so and goes on where matplotlib is not installed."""
+    """A panel a figure, a line a solver and interval: differences to the reference with their intervals, over passes.
+
+    Says so and goes on where matplotlib is not installed.
+    """
     from bench4d.figures.drawing import save, settings
 
     try:
         with settings():
             from matplotlib.figure import Figure
 
-            figure: Any = Figure(figsize=(9, 2.6), layout="constrained")
+            figure: Any = Figure(figsize=(9, 3), layout="constrained")
+            solvers = sorted({one.key[0] for one in summary})
             for axes, name in zip(figure.subplots(1, len(FIGURES)), FIGURES, strict=True):
-                for k, line in enumerate(sorted({(one.key[0], one.key[2]) for one in summary})):
-                    points = [one for one in summary if (one.key[0], one.key[2]) == line]
-                    x, y = [one.passes for one in points], [one.means[name] for one in points]
-                    color = COLORS[k % len(COLORS)]
-                    axes.plot(
-                        x, [m.mean for m in y], "o-", color=color, markersize=3, linewidth=1, label=" ".join(line)
-                    )
-                    axes.fill_between(x, [m.low for m in y], [m.high for m in y], color=color, alpha=0.12, linewidth=0)
+                axes.axhline(0, color="0.6", linewidth=0.8)
+                for solver, interval in sorted({(one.key[0], one.key[2]) for one in summary}):
+                    points = [one for one in summary if (one.key[0], one.key[2]) == (solver, interval)]
+                    x, y = [one.passes for one in points], [one.less[name] for one in points]
+                    color, style = COLORS[solvers.index(solver) % len(COLORS)], "--" if interval == "none" else "-"
+                    label = f"{solver}, {'not guided' if interval == 'none' else 'guided ' + interval}"
+                    axes.plot(x, [m.mean for m in y], "o" + style, color=color, markersize=3, linewidth=1, label=label)
+                    axes.fill_between(x, [m.low for m in y], [m.high for m in y], color=color, alpha=0.1, linewidth=0)
                 axes.set(xscale="log", xlabel="passes of both networks", title=f"{name} {FIGURES[name]}")
-                axes.legend(frameon=False)
+                axes.set_xticks(TICKS, [str(tick) for tick in TICKS])
+                axes.minorticks_off()
+            figure.supylabel("difference to the reference", fontsize="medium")
+            handles, labels = axes.get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
             for path in save(figure, out, dpi=200):
                 sys.stdout.write(f"{path}\n")
     except FormatError as error:

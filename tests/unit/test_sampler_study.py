@@ -76,6 +76,11 @@ def test_rows_are_paired_resumed_and_summarised(tmp_path: Path, monkeypatch: pyt
     few = found["dpm", "2", "0.5:1"].less["silhouette-iou novel"]
     assert few.mean == pytest.approx(-0.04) and few.low == pytest.approx(-0.04) == few.high  # paired: no spread
     assert "| dpm | 2 | 0.5:1 |" in table(list(found.values()))
+    other = {one.key: one for one in summarise(rows, ("dpm", "2", "0.5:1"))}
+    assert other["euler", "2", "0.5:1"].less["psnr novel"].mean == 0
+    assert other["euler", "10", "0.5:1"].less["silhouette-iou novel"].mean == pytest.approx(0.04)
+    with pytest.raises(FormatError, match="--against"):
+        summarise(rows, ("dpm", "3", "0.5:1"))
     with pytest.raises(FormatError, match="the same objects"):
         summarise(rows[:-1])
 

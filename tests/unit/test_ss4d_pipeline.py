@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from bench4d.errors import FormatError
 from ss4d.__main__ import main
 from ss4d.checkpoint import SamplerSettings, load_checkpoint, save_checkpoint
 from ss4d.loading import load_strictly, read_tensors
-from ss4d.pipeline import SS4DPipeline, choose_device, pictures
+from ss4d.pipeline import FAST_STEPS, SS4DPipeline, choose_device, pictures
 from ss4d.random_checkpoint import write_random_checkpoint
 from ss4d.trellis import to_4d
 
@@ -370,6 +371,30 @@ def test_generate_writes_what_it_promises(folder: Path, tmp_path: Path) -> None:
     assert len(list((out / "ply").glob("*.ply"))) == 4 and len(list((tmp_path / "cut").glob("*.png"))) == 4
     record = json.loads((out / "ss4d.json").read_text())
     assert set(record["files"]) == set(load_checkpoint(folder).files) and record["seed"] == 42
+    assert record["steps"] == [pipe.steps for pipe in samplers(folder)]
+
+
+def samplers(folder: Path) -> tuple[SamplerSettings, SamplerSettings]:
+    checkpoint = load_checkpoint(folder)
+    return checkpoint.structure_sampler, checkpoint.latent_sampler
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(25, FAST_STEPS), (2, 2)])
+def test_fast_takes_fewer_steps_and_never_more(folder: Path, steps: int, expected: int) -> None:
+    pipeline = SS4DPipeline.from_pretrained(folder, device="cpu")
+    pipeline.sample_with(steps)
+    pipeline.sample_fast()
+    found = pipeline.checkpoint.structure_sampler, pipeline.checkpoint.latent_sampler
+    assert found == tuple(replace(settings, steps=expected) for settings in samplers(folder))
+
+
+def test_fast_on_the_command_line_is_written_down(folder: Path, tmp_path: Path) -> None:
+    for k, frame in enumerate(disc()):
+        frame.save(tmp_path / f"{k}.png")
+    command = ["generate", str(tmp_path), "--checkpoint", str(folder), "--frames", "2", "--device", "cpu"]
+    for name, more, steps in (("six", ["--steps", "6"], 6), ("fast", ["--fast"], 2)):
+        main([*command, "--out", str(tmp_path / name), *more])
+        assert json.loads((tmp_path / name / "ss4d.json").read_text())["steps"] == [steps, steps]
 
 
 @pytest.mark.parametrize(
