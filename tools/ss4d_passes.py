@@ -8,8 +8,8 @@ Plain: every pass by itself, with keys and values of the images worked out anew.
     git worktree add --detach ../before 889bd65
     python tools/ss4d_passes.py --config tiny --repeats 3 --package ../before
 
-puts another checkout beside this one: a pass with images of each flow, and its sampler as that checkout runs it, in
-processes of their own that take turns. Same networks, weights, noise and voxels.
+puts another checkout beside this one: a pass with images of each flow (five a repeat), and its sampler as that checkout
+runs it, in two processes that take turns, pass by pass. Same networks, weights, noise and voxels.
 """
 
 import argparse
@@ -54,29 +54,48 @@ def plain(network: nn.Module, noise: Any, cond: Tensor, frames: int) -> Any:
     ).x  # fmt: skip
 
 
-def beside(other: Path, given: dict[str, Any], repeats: int) -> None:
+def beside(other: Path, given: dict[str, Any], repeats: int, only: str) -> None:
     """Print a table of another checkout's seconds and ours; `given` as ss4d_passes_worker.py describes it."""
-    found: dict[Path, list[dict[str, Any]]] = {other: [], ROOT: []}
+    worker = str(ROOT / "tools/ss4d_passes_worker.py")
     with tempfile.TemporaryDirectory() as name:
-        inputs, outputs = Path(name) / "inputs", Path(name) / "outputs"
+        inputs, outputs = Path(name) / "inputs", [Path(name) / side for side in ("before", "now")]
         torch.save(given, inputs)
-        for k in range(repeats):
-            for checkout in [other, ROOT][:: 1 if k % 2 == 0 else -1]:
-                worker = str(ROOT / "tools/ss4d_passes_worker.py")
-                subprocess.run([sys.executable, worker, str(checkout), str(inputs), str(outputs)], check=True)
-                found[checkout].append(torch.load(outputs, weights_only=True))
-    print("| | before, s | now, s | now / before | all, before | all, now | largest difference |")
-    print("|---|---:|---:|---:|---|---|---:|")
-    for key in found[ROOT][0]["seconds"]:
-        before, now = ([run["seconds"][key] for run in runs] for runs in found.values())
-        a, b = (runs[0]["values"][key] for runs in found.values())
-        lists = " | ".join(", ".join(f"{x:.2f}" for x in times) for times in (before, now))
-        medians = statistics.median(before), statistics.median(now)
-        error = float((a - b).abs().max() / a.abs().max())
-        print(
-            f"| {', '.join(key)} | {medians[0]:.2f} | {medians[1]:.2f} | {medians[1] / medians[0]:.2f} | {lists} | "
-            f"{error:.0e} |"
-        )
+        sides = [
+            subprocess.Popen(
+                [sys.executable, worker, str(checkout), str(inputs), str(output)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )
+            for checkout, output in zip((other, ROOT), outputs, strict=True)
+        ]  # fmt: skip
+        lines = ["| | before, s | now, s | now / before: median | smallest to largest | largest difference |"]
+        lines.append("|---|---:|---:|---:|---|---:|")
+        times: dict[str, list[list[float]]] = {}
+        for what in [f"{stage} {name}" for stage in given["networks"] for name in ("pass", "sampler")]:
+            if only not in what:
+                continue
+            times[what] = [[], []]
+            for k in range(repeats * (5 if what.endswith("pass") else 1)):
+                for side in (0, 1) if k % 2 == 0 else (1, 0):
+                    times[what][side].append(asked(sides[side], what))
+        for side in sides:
+            side.communicate()
+            if side.returncode:
+                sys.exit(side.returncode)
+        a, b = (torch.load(output, weights_only=True) for output in outputs)
+    for what, (before, now) in times.items():
+        ratios = sorted(y / x for x, y in zip(before, now, strict=True))
+        error = float((a[what] - b[what]).abs().max() / a[what].abs().max())
+        medians = f"{statistics.median(before):.2f} | {statistics.median(now):.2f} | {statistics.median(ratios):.2f}"
+        lines.append(f"| {what} | {medians} | {ratios[0]:.2f} to {ratios[-1]:.2f} | {error:.0e} |")
+    print("\n".join(lines))
+
+
+def asked(worker: "subprocess.Popen[str]", what: str) -> float:
+    """Seconds of processor time, once the worker has done it."""
+    assert worker.stdin and worker.stdout
+    worker.stdin.write(what + "\n")
+    worker.stdin.flush()
+    return float(worker.stdout.readline())
 
 
 def main() -> None:
@@ -86,7 +105,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256, help="of a frame's image")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--package", type=Path, metavar="CHECKOUT", help="compare with that one")
-    parser.add_argument("--passes", type=int, default=3, help="of each process, with --package")
+    parser.add_argument("--only", default="", metavar="NAME", help='rows whose name has this, such as "stage 2 pass"')
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -109,9 +128,9 @@ def main() -> None:
             "noises": {stage: x if isinstance(x, Tensor) else x.feats for stage, x in noises.items()},
             "conds": {stage: torch.randn(*shape, channels) for stage, channels in conds.items()},
             "settings": {k: v for k, v in asdict(SETTINGS).items() if k != "solver"},
-            "frames": options.frames, "coords": coords, "passes": options.passes,
+            "frames": options.frames, "coords": coords,
         }  # fmt: skip
-        beside(options.package, given, options.repeats)
+        beside(options.package, given, options.repeats, options.only)
         return
     networks: dict[str, Any] = {
         "stage 1": SparseStructureFlow4DModel.from_args(first),
