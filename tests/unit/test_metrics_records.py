@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from bench4d.metric import MetricUnavailable, View
 from bench4d.weights import read_catalogue
@@ -55,6 +56,33 @@ def test_alpha_is_of_metrics_of_frames_alone():
     looking = {id for id, metric in METRICS.items() if metric.alpha}
     assert {METRICS[id].needs for id in looking} == {"frames"}
     assert {"psnr-masked", "ssim-masked", "silhouette-iou", "jitter"} <= looking
+
+
+def test_every_metric_of_sets_has_its_floor():
+    sets = {id for id, metric in METRICS.items() if metric.unit == "set" and not id.endswith("-floor")}
+    assert {"fid-inception", "fvd-i3d", "kvd-i3d"} <= sets
+    for id in sets:
+        metric, noise = METRICS[id], METRICS[f"{id}-floor"]
+        assert (noise.feature, noise.films, noise.version) == (metric.feature, metric.films, metric.version)
+        options = {"frames": 4} if id == "fid-vid-frames" else {}
+        clips = np.random.default_rng(0).standard_normal((4, 8, metric.feature.width)).astype(np.float32)
+        score = noise.load({})(**options)
+        for clip in clips:
+            score.add(np.zeros_like(clip), clip)
+        assert np.isfinite(score.value()) and score.value() != 0
+
+
+def test_a_protocol_that_scores_a_metric_of_sets_scores_its_floor_in_the_same_way():
+    """The table's footer prints it. Protocols of the atlas are left out: they hold what papers print."""
+    paths = [*(ROOT / "benchmarks").glob("*/protocol*.yaml"), ROOT / "benchmarks/objaverse/settings.yaml"]
+    scored = {}
+    for path in paths:
+        entries = {entry["id"]: entry for entry in yaml.safe_load(path.read_text("utf-8"))["metrics"]}
+        for id, entry in entries.items():
+            if METRICS[id].unit == "set" and not id.endswith("-floor"):
+                assert entries.get(f"{id}-floor") == entry | {"id": f"{id}-floor"}, path
+                scored.setdefault(path.parent.name, set()).add(id)
+    assert scored == {name: {"kvd-i3d", "fvd-i3d"} for name in ("consistent4d", "synth4d", "menagerie", "objaverse")}
 
 
 def test_importing_the_metrics_does_not_import_torch():
