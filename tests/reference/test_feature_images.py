@@ -23,7 +23,7 @@ from metrics.features import clip, dreamsim, pictures
 from metrics.features.torchvision_import import import_torchvision
 from metrics.fid import FramesFrechet
 from metrics.frechet import Frechet
-from tests.reference.image_network_weights import photographs, windows, write_clip, write_inception
+from tools.random_weights import photographs, windows, write_clip, write_dreamsim, write_inception
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5  # of the longest number in a vector
@@ -288,12 +288,23 @@ def test_records_fit_the_engine(id):
     assert (Path(__file__).parents[2] / "docs" / "metrics" / f"{id}.md").is_file()
 
 
-def test_a_batch_gives_what_its_pictures_give(inception_file):
-    network = pictures.INCEPTION_FID.load({"inception-fid": inception_file}, CPU)
-    images = torch.from_numpy(photographs(64, 64))
-    whole = network(images)
-    for k in range(2):
-        assert ((network(images[k : k + 1])[0] - whole[k]).abs().max() / whole.abs().max()).item() < TOLERANCE
+@pytest.fixture(scope="module")
+def random_files(clip_file, inception_file, tmp_path_factory) -> dict[str, Path]:
+    archive = write_dreamsim(tmp_path_factory.mktemp("archive"))
+    return {"clip-vit-b32": clip_file, "inception-fid": inception_file, "dreamsim-ensemble": archive}
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [pictures.CLIP_VIT_B32, pictures.DREAMSIM_ENSEMBLE, pictures.INCEPTION_FID, pictures.INCEPTION_TF1],
+    ids=lambda feature: feature.id,
+)
+def test_a_batch_gives_what_its_pictures_give(random_files, feature):
+    network = feature.load({id: random_files[id] for id in feature.weights}, CPU)
+    images = torch.from_numpy(photographs(64, 64, 3))
+    alone = torch.cat([network(image[None]) for image in images])
+    for whole in (network(images), torch.cat([network(images[:2]), network(images[2:])])):
+        assert_close(whole, alone)
 
 
 def test_cosines():

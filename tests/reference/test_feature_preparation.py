@@ -12,7 +12,7 @@ from PIL import Image
 
 from metrics.features import clip, dreamsim, inception
 from metrics.features.torchvision_import import import_torchvision
-from tests.reference.image_network_weights import photographs
+from tools.random_weights import photographs
 
 SIZES = [(256, 256), (512, 512), (224, 224), (200, 280), (100, 90), (61, 96), (300, 512), (96, 128)]
 ODD = [(310, 300), (333, 517)]  # resized for CLIP, these are an odd number of pixels longer than wide or high
