@@ -21,12 +21,14 @@ from bench4d.render import composite, render_gaussians
 from bench4d.video import Video, read_video, resample, write_video
 from bench4d.weights import WeightsMissing
 
+from .attention import Kernel as AttentionKernel
 from .checkpoint import Checkpoint, load_checkpoint
 from .gaussians import write_ply
 from .matting import remove_background
 from .pipeline import SS4DPipeline, choose_device, pictures
 from .random_checkpoint import write_random_checkpoint
-from .speed import Kernels
+from .sparse.conv import Method
+from .speed import Kernels, check_choices
 
 GENERATE = """Make one set of 3-D Gaussians per frame from a video of one object.
 
@@ -62,6 +64,10 @@ def main(arguments: list[str] | None = None) -> None:
     generate.add_argument("--device", default="auto", help='"auto" (a GPU if there is one), "cpu", "cuda", "cuda:1"')
     help = "how networks are computed: docs/ss4d.md (default: the fastest for the device)"
     generate.add_argument("--kernels", choices=get_args(Kernels), default="auto", help=help)
+    help = "attention by this way or package instead (docs/ss4d.md)"
+    generate.add_argument("--attention", choices=get_args(AttentionKernel), help=help)
+    help = "sparse convolutions by this way or package instead (docs/ss4d.md)"
+    generate.add_argument("--convolution", choices=get_args(Method), help=help)
     help = "three quarters of the memory of a GPU, a second or two more"
     generate.add_argument("--low-memory", action="store_true", help=help)
     help = "another GPU, cuda:1 for example, which computes the passes without images at the same time"
@@ -109,6 +115,7 @@ def _generate(options: argparse.Namespace) -> None:
     if options.frames < 2 or options.frames % 2:
         raise FormatError("--frames", "an even number", f"{options.frames}", "Stage 2 works on pairs of frames.")
     device = choose_device(options.device)
+    check_choices(options.attention, options.convolution, device)
     video = resample(read_video(options.input, options.fps), options.frames)
     if not video.has_alpha:
         _say("no alpha: removing the background")
@@ -119,6 +126,8 @@ def _generate(options: argparse.Namespace) -> None:
     _say(checkpoint.report())
     more: dict[str, Any] = {
         "kernels": options.kernels,
+        "attention": options.attention,
+        "convolution": options.convolution,
         "second": options.second_device,
         "low_memory": options.low_memory,
     }

@@ -8,12 +8,13 @@ are wrong.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from itertools import accumulate
 from types import ModuleType
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from torch import Tensor, nn
 
 from bench4d.errors import FormatError
@@ -28,18 +29,25 @@ INSTALL = {
 }
 
 
-def package(name: str, x: Tensor, floats: tuple[torch.dtype, ...] = (torch.float16, torch.bfloat16)) -> ModuleType:
-    """The package, if it is installed and takes `x`."""
+def require(name: str, device: torch.device) -> ModuleType:
+    """The package. Raises FormatError where it is not installed, and for another device than a GPU."""
     module, command = INSTALL[name]
-    if not x.is_cuda or x.dtype not in floats:
-        wanted = " or ".join(str(kind).removeprefix("torch.") for kind in floats)
-        raise FormatError(f'choice "{name}"', f"{wanted} on CUDA", f"{x.dtype} on {x.device}", "Choose another.")
+    if device.type != "cuda":
+        raise FormatError(f'choice "{name}"', "an NVIDIA GPU", f"{device}", "Choose another.")
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise FormatError(
             f'choice "{name}"', f"the package {name}", f"{error}", f"{command}, or another choice."
         ) from None
+
+
+def package(name: str, x: Tensor, floats: tuple[torch.dtype, ...] = (torch.float16, torch.bfloat16)) -> ModuleType:
+    """The package, if it is installed and takes `x`."""
+    if not x.is_cuda or x.dtype not in floats:
+        wanted = " or ".join(str(kind).removeprefix("torch.") for kind in floats)
+        raise FormatError(f'choice "{name}"', f"{wanted} on CUDA", f"{x.dtype} on {x.device}", "Choose another.")
+    return require(name, x.device)
 
 
 def attend(
@@ -56,19 +64,29 @@ def attend_packed(
     q: Float[Tensor, "N H D"],
     k: Float[Tensor, "M H D"],
     v: Float[Tensor, "M H D"],
-    q_lengths: list[int],
-    k_lengths: list[int],
+    q_lengths: tuple[int, ...],
+    k_lengths: tuple[int, ...],
+    remember: Callable[[Any, Callable[[], Any]], Any],
 ) -> Float[Tensor, "N H D"]:
     """As `attention.attend_packed`, all sequences in one launch."""
     module, (q, k, v) = package(name, q), (x.contiguous() for x in (q, k, v))
     if name == "xformers":
-        mask = module.fmha.BlockDiagonalMask.from_seqlens(q_lengths, k_lengths)
+        make = module.fmha.BlockDiagonalMask.from_seqlens
+        mask = remember(("mask", q_lengths, k_lengths), lambda: make(list(q_lengths), list(k_lengths)))
         return cast(Tensor, module.memory_efficient_attention(q[None], k[None], v[None], attn_bias=mask)[0])
-    starts = [
-        torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=q.device)
-        for lengths in (q_lengths, k_lengths)
-    ]
-    return cast(Tensor, module.flash_attn_varlen_func(q, k, v, *starts, max(q_lengths), max(k_lengths)))
+    q_starts, k_starts = (starts(lengths, q.device, remember) for lengths in (q_lengths, k_lengths))
+    return cast(Tensor, module.flash_attn_varlen_func(q, k, v, q_starts, k_starts, max(q_lengths), max(k_lengths)))
+
+
+def starts(
+    lengths: tuple[int, ...], device: torch.device, remember: Callable[[Any, Callable[[], Any]], Any]
+) -> Int32[Tensor, " S+1"]:
+    """Where each of the sequences begins, and the end."""
+
+    def send() -> Tensor:
+        return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32).to(device, non_blocking=True)
+
+    return cast(Tensor, remember(("starts", lengths), send))
 
 
 def convolve(

@@ -7,9 +7,9 @@ The projections do not care; `attend` takes the first form and `attend_packed` t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from .layers import LayerNorm32, MultiHeadRMSNorm, Rotation, rotate, rotation
 # precision, D a multiple of 8. "xformers" and "flash-attn": any sequences, by that package; see adapters.py.
 Kernel = Literal["grouped", "varlen", "xformers", "flash-attn"]
 PACKAGES = ("xformers", "flash-attn")
+# Where things are kept that follow from the lengths of sequences alone: `Sites.remember`, for all layers and steps.
+Remember = Callable[[Any, Callable[[], Any]], Any]
 RUNS = 8  # up to so many runs of equally long sequences are computed one after the other, without sorting anything
 
 
@@ -43,6 +45,11 @@ def attend(
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
+def anew(what: Any, make: Callable[[], Any]) -> Any:
+    """A `Remember` that keeps nothing."""
+    return make()
+
+
 @torch.compiler.disable  # lengths are numbers of the host, and other ones at every step
 def attend_packed(
     q: Float[Tensor, "N H D"],
@@ -51,6 +58,7 @@ def attend_packed(
     q_lengths: Sequence[int],
     k_lengths: Sequence[int],
     kernel: Kernel = "grouped",
+    remember: Remember = anew,
 ) -> Float[Tensor, "N H D"]:
     """Attention within packed sequences: queries of sequence i see the keys of sequence i only.
 
@@ -63,6 +71,7 @@ def attend_packed(
         q_lengths: how many queries each sequence has; they add up to N. Sequences without queries are skipped.
         k_lengths: how many keys each sequence has; they add up to M.
         kernel: see `Kernel`; the results differ by rounding only.
+        remember: keeps orders and starts on the device of `q`, so that later calls do not send them again.
     """
     q_sizes, k_sizes = np.asarray(q_lengths, dtype=np.int64), np.asarray(k_lengths, dtype=np.int64)
     if len(q_sizes) != len(k_sizes) or q_sizes.sum() != len(q) or k_sizes.sum() != len(k):
@@ -73,29 +82,32 @@ def attend_packed(
         )
     if keyless := np.flatnonzero((q_sizes > 0) & (k_sizes == 0)).tolist():
         raise FormatError("lengths of packed sequences", "keys wherever there are queries", f"none in {keyless}")
-    if kernel in PACKAGES:
-        return adapters.attend_packed(kernel, q, k, v, q_sizes.tolist(), k_sizes.tolist())
     pairs = list(zip(q_sizes.tolist(), k_sizes.tolist(), strict=True))
     runs = [(size, len(list(members))) for size, members in groupby(pairs)]
     # Equally long neighbours are a batch as they stand. With "varlen" only if it is one: SDPA plans every new shape.
     if len(runs) <= (1 if kernel == "varlen" else RUNS):
         q_runs, k_runs = ([count * size[i] for size, count in runs] for i in range(2))
         batches = zip(runs, q.split(q_runs), k.split(k_runs), v.split(k_runs), strict=True)
-        found = [
-            attend(*(x.unflatten(0, (count, -1)) for x in part)).flatten(0, 1)
-            for ((queries, _), count), *part in batches
-            if queries
-        ]
+        found = []
+        for ((queries, _), count), *part in batches:
+            if queries:
+                ours = [x.unflatten(0, (count, -1)) for x in part]
+                found.append(attend(ours[0], ours[1], ours[2], kernel).flatten(0, 1))
         return torch.cat(found) if len(found) > 1 else found[0] if found else torch.empty_like(q)
+    lengths = tuple(q_sizes.tolist()), tuple(k_sizes.tolist())
+    if kernel in PACKAGES:
+        return adapters.attend_packed(kernel, q, k, v, *lengths, remember)
     if kernel == "varlen":
-        return _attend_varlen(q, k, v, q_sizes, k_sizes)
+        return _attend_varlen(q, k, v, q_sizes, k_sizes, remember)
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for i, size in enumerate(pairs):
         if size[0]:
             groups[size].append(i)
 
     # Bring sequences of equal lengths next to each other, attend group by group, and put the results back.
-    q_order, k_order = _rows(q_sizes, groups.values(), q.device), _rows(k_sizes, groups.values(), k.device)
+    q_order, k_order = remember(
+        ("orders", lengths), lambda: [_rows(sizes, groups.values(), q.device) for sizes in (q_sizes, k_sizes)]
+    )
     q_counts = [len(members) * queries for (queries, _), members in groups.items()]
     k_counts = [len(members) * keys for (_, keys), members in groups.items()]
     parts = zip(q[q_order].split(q_counts), k[k_order].split(k_counts), v[k_order].split(k_counts), strict=True)
@@ -108,7 +120,9 @@ def attend_packed(
     return out
 
 
-def _attend_varlen(q: Tensor, k: Tensor, v: Tensor, q_sizes: np.ndarray, k_sizes: np.ndarray) -> Tensor:
+def _attend_varlen(
+    q: Tensor, k: Tensor, v: Tensor, q_sizes: np.ndarray, k_sizes: np.ndarray, remember: Remember = anew
+) -> Tensor:
     """`attend_packed` in one launch; the derivative's sums have no fixed order, so its last bits vary."""
     half = (torch.float16, torch.bfloat16)
     if not (q.is_cuda and q.dtype == k.dtype == v.dtype and q.dtype in half and q.shape[-1] % 8 == 0):
@@ -117,10 +131,7 @@ def _attend_varlen(q: Tensor, k: Tensor, v: Tensor, q_sizes: np.ndarray, k_sizes
         raise FormatError('kernel "varlen"', "half precision on CUDA, heads of 8 n channels", found, next_step)
     from torch.nn.attention.varlen import varlen_attn  # torch 2.10 or later
 
-    starts = [
-        torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)).to(q.device, non_blocking=True)
-        for sizes in (q_sizes, k_sizes)
-    ]
+    starts = [adapters.starts(tuple(sizes.tolist()), q.device, remember) for sizes in (q_sizes, k_sizes)]
     longest = int(q_sizes.max(initial=0)), int(k_sizes.max(initial=0))
     out = varlen_attn(q.contiguous(), k.contiguous(), v.contiguous(), starts[0], starts[1], longest[0], longest[1])
     return cast(Tensor, out)

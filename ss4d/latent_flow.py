@@ -139,8 +139,10 @@ class SparseResBlock(nn.Module):
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding_channels, 2 * out_channels))
         self.skip_connection = nn.Linear(in_channels, out_channels) if in_channels != out_channels else nn.Identity()
 
-    def forward(self, x: SparseTensor, e: Float[Tensor, "F E"], num_frames: int) -> SparseTensor:
-        """`num_frames` is that of the whole clip, before any pooling."""
+    def forward(
+        self, x: SparseTensor, e: Float[Tensor, "F E"], num_frames: int, m: Float[Tensor, "F M"] | None = None
+    ) -> SparseTensor:
+        """`num_frames` is that of the whole clip, before any pooling; `m` is `emb_layers(e)` where that is known."""
         for kind in self.down:
             x = pool_space(x) if kind == "space" else pool_time(x, num_frames)
         h = x.replace(self.norm1(x.feats, silu=True))
@@ -150,7 +152,7 @@ class SparseResBlock(nn.Module):
         frames = num_frames // 2 if "time" in self.down else num_frames
         if len(e) not in (1, x.slots):
             e = e.unflatten(0, (x.slots, -1)).mean(1)  # [F/2, E]: the mean of a pair of frames
-        scale, shift = self.emb_layers(e).chunk(2, dim=-1)  # [slots, C] each
+        scale, shift = (self.emb_layers(e) if m is None else m).chunk(2, dim=-1)  # [slots, C] each
         h = self.conv1(h, frames)
         h = h.replace(self.norm2(h.feats, h.rows(shift), h.rows(scale), silu=True))
         h = self.conv2(h, frames)
@@ -194,7 +196,7 @@ class LatentFlowBlock(nn.Module):
         else:  # within one slot all angles are equal: turning q and k would change nothing
             q, k, v = self.self_attn.qkv(h)
             lengths = per_slot(x.sites).lengths
-        h = attend_packed(q, k, v, lengths, lengths, self.self_attn.kernel)
+        h = attend_packed(q, k, v, lengths, lengths, self.self_attn.kernel, x.sites.remember)
         return x.replace(x.feats + gate * self.self_attn.out(h))
 
     def respond(self, x: SparseTensor, m: Sequence[Tensor], cond: Condition) -> SparseTensor:
@@ -205,7 +207,8 @@ class LatentFlowBlock(nn.Module):
             k, v = self.cross_attn.context(cond) if isinstance(cond, Tensor) else cond  # [S, L, H, D] each
             q = self.cross_attn.q(self.norm2(x.feats))  # [N, H, D]
             lengths, seen = per_slot(x.sites).lengths, [k.shape[1]] * len(k)
-            h = attend_packed(q, k.flatten(0, 1), v.flatten(0, 1), lengths, seen, self.cross_attn.kernel)
+            k, v, kernel = k.flatten(0, 1), v.flatten(0, 1), self.cross_attn.kernel
+            h = attend_packed(q, k, v, lengths, seen, kernel, x.sites.remember)
             feats = x.feats + self.cross_attn.out(h)
         shift, scale, gate = m[3:]
         return x.replace(feats + gate * self.mlp(self.norm3(feats, shift, scale)))
@@ -296,16 +299,17 @@ class SLatFlow4DModel(nn.Module):
         """`forward` for one time `t` of all slots and several conditions; what they share is computed once."""
         self._check(x, t, num_frames)
         h, e, skips = self._enter(x, t, num_frames)
-        first, *others = self._blocks()
-        e_slot, slots = self._of_slots(e), num_frames // self.config.pooled
-        m = first.modulation(h, e_slot)
-        mixed = first.mix(h, m, slots)
+        e_slot, slots, blocks = self._of_slots(e), num_frames // self.config.pooled, self._blocks()
+        # Modulations are those of a time: once for all conditions.
+        m = [block.modulation(h, e_slot) for block in blocks]
+        m_out = [block.emb_layers(e) for block in (*self.out_blocks_t, *self.out_blocks)]
+        mixed = blocks[0].mix(h, m[0], slots)
         found = []
         for cond in conds:
-            h = first.respond(mixed, m, cond[0])
-            for block, seen in zip(others, cond[1:], strict=True):
-                h = block(h, e_slot, seen, slots)
-            found.append(self._leave(h, e, skips, x, num_frames))
+            h = blocks[0].respond(mixed, m[0], cond[0])
+            for block, own, seen in zip(blocks[1:], m[1:], cond[1:], strict=True):
+                h = block.respond(block.mix(h, own, slots), own, seen)
+            found.append(self._leave(h, e, skips, x, num_frames, m_out))
         return found
 
     def _blocks(self) -> list[LatentFlowBlock]:
@@ -342,17 +346,27 @@ class SLatFlow4DModel(nn.Module):
         return h.replace(h.feats + position.to(dtype)), e, skips
 
     def _leave(
-        self, h: SparseTensor, e: Float[Tensor, "F C"], skips: Sequence[SparseTensor], x: SparseTensor, num_frames: int
+        self,
+        h: SparseTensor,
+        e: Float[Tensor, "F C"],
+        skips: Sequence[SparseTensor],
+        x: SparseTensor,
+        num_frames: int,
+        m: Sequence[Tensor | None] | None = None,
     ) -> SparseTensor:
-        """Everything after the transformer; the velocity stands on the voxels of `x`."""
+        """Everything after the transformer; the velocity stands on the voxels of `x`.
+
+        `m` holds the blocks' modulations where they are known.
+        """
         skips = list(skips)
+        known = iter(m or [None] * len([*self.out_blocks_t, *self.out_blocks]))
         if self.config.conv_type == "non":
             h = unpool(h, "time")
         for block in self.out_blocks_t:
-            h = self._run(block, self._with_skip(h, skips), e, num_frames)
+            h = self._run(block, self._with_skip(h, skips), e, num_frames, next(known))
         del skips[len(self.input_blocks) :]
         for block in self.out_blocks:
-            h = self._run(block, self._with_skip(h, skips), e, num_frames)
+            h = self._run(block, self._with_skip(h, skips), e, num_frames, next(known))
 
         feats = F.layer_norm(h.feats, h.feats.shape[-1:]).to(x.feats.dtype)  # in the torso's dtype, eps 1e-5
         with torch.autocast(feats.device.type, enabled=False):

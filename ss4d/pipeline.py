@@ -29,7 +29,7 @@ from .preprocess import check_frames, preprocess
 from .solvers import SolverName
 from .sparse import Sites, SparseTensor
 from .sparse.conv import Method
-from .speed import Kernels, chosen, fastest_attention, use_kernels
+from .speed import Kernels, check_choices, chosen, fastest_attention, use_kernels
 from .structure_flow import SparseStructureFlow4DModel
 from .structure_vae import SparseStructureDecoder, occupied
 from .two_devices import Flow, TwoDevices
@@ -72,7 +72,8 @@ class SS4DPipeline:
         checkpoint: from `load_checkpoint`. Its networks are moved to `device`.
         progress: whether the samplers draw progress bars on stderr.
         kernels: see `ss4d.speed`.
-        attention, convolution: one of `attention.Kernel` and of `sparse.conv.Method` in place of what `kernels` takes.
+        attention, convolution: one of `attention.Kernel` and of `sparse.conv.Method` in place of what `kernels` takes;
+            FormatError where that package is not installed.
         second: another device for the guided passes that see no image, which then run at the same time.
         shared_noise: all frames begin with the same noise, that of the first frame or of the voxel's place in space.
         low_memory: keep on `device` only the network that runs, and no keys and values from step to step; slower.
@@ -94,6 +95,7 @@ class SS4DPipeline:
         self.checkpoint, self.device, self.progress = checkpoint, torch.device(device), progress
         self.kernels, self.low_memory = chosen(kernels, self.device), low_memory
         self.shared_noise = shared_noise
+        check_choices(attention, convolution, self.device)
         if second is not None and low_memory:
             raise FormatError("second, low_memory", "one of them", "both", "A second device holds the flows' copies.")
         waiting = torch.device("cpu") if low_memory else self.device
@@ -118,15 +120,19 @@ class SS4DPipeline:
         device: str = "auto",
         progress: bool = False,
         kernels: Kernels = "auto",
+        attention: AttentionKernel | None = None,
+        convolution: Method | None = None,
         second: str | None = None,
         shared_noise: bool = False,
         low_memory: bool = False,
         **options: Any,
     ) -> SS4DPipeline:
         """From a folder or a hub repository; `options` are those of `load_checkpoint`."""
-        checkpoint, ours = load_checkpoint(source, revision, **options), choose_device(device)
-        more: dict[str, Any] = {"second": second, "shared_noise": shared_noise, "low_memory": low_memory}
-        return cls(checkpoint, ours, progress, kernels=kernels, **more)
+        ours = choose_device(device)
+        check_choices(attention, convolution, ours)  # before gigabytes are read
+        more: dict[str, Any] = {"kernels": kernels, "attention": attention, "convolution": convolution}
+        more |= {"second": second, "shared_noise": shared_noise, "low_memory": low_memory}
+        return cls(load_checkpoint(source, revision, **options), ours, progress, **more)
 
     def sample_with(
         self, steps: int | None = None, guidance: float | None = None, solver: SolverName | None = None

@@ -37,6 +37,8 @@ def main() -> None:
         device=parameters["device"],
         image_encoder=ROOT / encoder if encoder else None,
         kernels=parameters["kernels"],
+        attention=parameters.get("attention"),
+        convolution=parameters.get("convolution"),
         shared_noise=parameters["shared_noise"],
         low_memory=parameters["low_memory"],
         float32=parameters["float32"],

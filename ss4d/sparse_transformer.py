@@ -80,8 +80,8 @@ class SparseTransformerBlock(nn.Module):
         frame = x.coords[:, 0] % num_frames
         turn = self.attn.rotation(group.sort(frame)) if self.config.expand_self_attn else None
         q, k, v = self.attn.qkv(h, turn)  # [N, H, D] each
-        h = self.attn.out(attend_packed(q, k, v, group.lengths, group.lengths, self.attn.kernel))
-        feats = x.feats + group.unsort(h)
+        h = attend_packed(q, k, v, group.lengths, group.lengths, self.attn.kernel, x.sites.remember)
+        feats = x.feats + group.unsort(self.attn.out(h))
         return x.replace(feats + self.mlp(self.norm2(feats)))
 
     def sequences(self, x: SparseTensor, num_frames: int) -> Sequences:

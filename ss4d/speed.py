@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench4d.errors import FormatError
 
+from . import adapters
 from .attention import Kernel as AttentionKernel
 from .attention import use_fused, use_kernel
 from .sparse import use_convolution
@@ -41,6 +42,15 @@ def chosen(kernels: Kernels, device: torch.device) -> Literal["torch", "triton"]
     if kernels == "triton" and not fits:
         raise FormatError('kernels "triton"', "an NVIDIA GPU", f"{device}", 'Elsewhere choose "torch".')
     return "triton" if kernels != "torch" and fits else "torch"
+
+
+def check_choices(attention: AttentionKernel | None, convolution: Method | None, device: torch.device) -> None:
+    """Raises FormatError for what is not installed or does not run on this device. Names are checked by use."""
+    for kind, name, elsewhere in (("attention", attention, "grouped"), ("convolution", convolution, "taps")):
+        if name in adapters.INSTALL:
+            adapters.require(name, device)
+        elif name in ("varlen", "triton") and device.type != "cuda":
+            raise FormatError(f'{kind} "{name}"', "an NVIDIA GPU", f"{device}", f'Elsewhere choose "{elsewhere}".')
 
 
 def use_kernels(

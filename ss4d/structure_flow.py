@@ -122,20 +122,21 @@ class Block(nn.Module):
     ) -> Float[Tensor, "F L C"]:
         """`e` holds the embedded times, or with `share_mod` the modulation itself, 6 C channels. One row serves all."""
         m = self.modulation(e)
-        return self.respond(self.mix(x, e, m, num_frames), m, cond)
+        return self.respond(self.mix(x, m, num_frames), m, cond)
 
     def modulation(self, e: Float[Tensor, "F E"]) -> tuple[Float[Tensor, "F 1 C"], ...]:
-        """Shift, scale and gate of self attention, then of the feed-forward layer."""
-        return (e if self.config.share_mod else self.adaLN_modulation(e))[:, None].chunk(6, dim=-1)
+        """Shift, scale and gate of self attention, of the feed-forward layer, perhaps of attention over the clip."""
+        m = (e if self.config.share_mod else self.adaLN_modulation(e))[:, None].chunk(6, dim=-1)
+        if self.config.insert_temporal:
+            m += self.adaLN_modulation_temporal(e)[:, None].chunk(3, dim=-1)
+        return m
 
-    def mix(
-        self, x: Float[Tensor, "F L C"], e: Float[Tensor, "F E"], m: Sequence[Tensor], num_frames: int
-    ) -> Float[Tensor, "F L C"]:
+    def mix(self, x: Float[Tensor, "F L C"], m: Sequence[Tensor], num_frames: int) -> Float[Tensor, "F L C"]:
         """The first half, in which tokens see each other and no image."""
         shift, scale, gate = m[:3]
         x = x + gate * self.attend_self(self.norm1(x, shift, scale), num_frames)
         if self.config.insert_temporal:
-            shift, scale, gate = self.adaLN_modulation_temporal(e)[:, None].chunk(3, dim=-1)  # [F, 1, C] each
+            shift, scale, gate = m[6:]
             x = x + gate * self.attend_clip(self.norm2(x, shift, scale), num_frames)
         return x
 
@@ -147,7 +148,7 @@ class Block(nn.Module):
             k, v = self.cross_attn.context(cond) if isinstance(cond, Tensor) else cond
             q = self.cross_attn.q(self.norm4(x) if self.config.insert_temporal else self.norm2(x))
             x = x + self.cross_attn.out(attend(q, k, v, self.cross_attn.kernel))
-        shift, scale, gate = m[3:]
+        shift, scale, gate = m[3:6]
         return x + gate * self.mlp(self.norm3(x, shift, scale))
 
     def attend_self(self, h: Float[Tensor, "F L C"], num_frames: int) -> Float[Tensor, "F L C"]:
@@ -239,14 +240,14 @@ class SparseStructureFlow4DModel(nn.Module):
         """`forward` for one time `t` of all frames and several conditions; what they share is computed once."""
         self._check(x, t, num_frames)
         h, e = self._embed(x, t)
-        first, *others = self._blocks()
-        m = first.modulation(e)
-        mixed = first.mix(h, e, m, num_frames)
+        blocks = self._blocks()
+        m = [block.modulation(e) for block in blocks]  # of the time: once for all conditions
+        mixed = blocks[0].mix(h, m[0], num_frames)
         found = []
         for cond in conds:
-            h = first.respond(mixed, m, cond[0])
-            for block, seen in zip(others, cond[1:], strict=True):
-                h = block(h, e, seen, num_frames)
+            h = blocks[0].respond(mixed, m[0], cond[0])
+            for block, own, seen in zip(blocks[1:], m[1:], cond[1:], strict=True):
+                h = block.respond(block.mix(h, own, num_frames), own, seen)
             found.append(self._velocity(h, x.dtype))
         return found
 

@@ -2,8 +2,8 @@
 
 python tools/footguns.py                     all, as tables in Markdown
 python tools/footguns.py small-sets          one
-python tools/footguns.py figures --out docs/images      the page's figures (pip install matplotlib)
 
+tools/footgun_figures.py draws the page's figures.
 Each function makes its own data from a fixed seed or from synth4d and returns a table: a row of headings, then rows.
 """
 
@@ -146,8 +146,8 @@ def data_range(size: int = 256, noise: float = 4.0) -> list[Row]:
     return rows
 
 
-def film(size: int = 256, n_frames: int = 16) -> list[Row]:
-    """Frames through an H.264 film and back: what is lost before anything is compared."""
+def filmed(size: int = 256, n_frames: int = 16) -> tuple[View, View, int]:
+    """Frames of the truth, the same read back from an H.264 film of them, and the film's bytes."""
     from bench4d.video import read_video, write_video
 
     truth = variants(OBJECT, size, n_frames, [75.0])["truth"].views[0]
@@ -155,7 +155,12 @@ def film(size: int = 256, n_frames: int = 16) -> list[Row]:
         path = Path(folder) / "film.mp4"
         write_video(path, truth.rgb, FPS)
         back = View(np.ascontiguousarray(read_video(path).frames[..., :3]), truth.alpha)
-        size_of = path.stat().st_size
+        return truth, back, path.stat().st_size
+
+
+def film(size: int = 256, n_frames: int = 16) -> list[Row]:
+    """Frames through an H.264 film and back: what is lost before anything is compared."""
+    truth, back, size_of = filmed(size, n_frames)
     rows: list[Row] = [("", "PSNR dB", "PSNR masked dB", "SSIM", "LPIPS (alex)")]
     scores = (first(psnr), first(psnr_masked), first(ssim), perceptual())
     rows.append(("frames kept as PNG", *(score(truth, truth) for score in scores)))
@@ -163,19 +168,27 @@ def film(size: int = 256, n_frames: int = 16) -> list[Row]:
     return rows
 
 
-def empty_render(size: int = 256, n_frames: int = 8) -> list[Row]:
-    """What metrics that count the background say of nothing at all."""
+def candidates(size: int = 256, n_frames: int = 8) -> tuple[list[View], dict[str, list[View]]]:
+    """The truth by every view, and what is compared with it: nothing, a card, the truth moved aside."""
     made = variants(OBJECT, size, n_frames)
     truth = made["truth"].views
-    four = [shifted_by(view, size // 16) for view in truth]
-    candidates = {"nothing, on white": made["empty"].views, "the input view on a card": made["billboard"].views}
-    candidates[f"the truth, {size // 16} pixels aside"] = four
+    found = {"nothing, on white": made["empty"].views, "the input view on a card": made["billboard"].views}
+    found[f"the truth, {size // 16} pixels aside"] = [shifted_by(view, size // 16) for view in truth]
+    return truth, found
+
+
+def empty_render(size: int = 256, n_frames: int = 8) -> list[Row]:
+    """What metrics that count the background say of nothing at all."""
+    truth, others = candidates(size, n_frames)
     rows: list[Row] = [("", "PSNR dB", "SSIM", "PSNR masked dB", "SSIM masked", "silhouette IoU")]
-    for name, views in candidates.items():
-        pairs = list(zip(views, truth, strict=True))
-        scores = (psnr, ssim, psnr_masked, ssim_masked, silhouette_iou)
-        rows.append((name, *(float(np.mean([score(p, t) for p, t in pairs])) for score in scores)))
-    return rows
+    return rows + [(name, *scores_of(views, truth)) for name, views in others.items()]
+
+
+def scores_of(predicted: Sequence[View], truth: Sequence[View]) -> list[float]:
+    """Means over frames and views, in the order of `empty_render`'s columns."""
+    pairs = list(zip(predicted, truth, strict=True))
+    scores = (psnr, ssim, psnr_masked, ssim_masked, silhouette_iou)
+    return [float(np.mean([score(p, t) for p, t in pairs])) for score in scores]
 
 
 def shifted_by(view: View, pixels: int) -> View:
@@ -227,36 +240,6 @@ def cell(value: Any) -> str:
     return f"{value:.4g}" if abs(value) < 1000 else str(round(value))
 
 
-def draw_small_sets(path: Path) -> None:
-    """The distances of `small_sets` over n: where the lines of one panel cross, the order of two methods turns over."""
-    from matplotlib import pyplot
-
-    rows = small_sets()[1:]
-    n = [row[0] for row in rows]
-    figure, panels = pyplot.subplots(1, 2, figsize=(7, 2.6), layout="constrained")
-    for panel, title, start in ((panels[0], "Fréchet distance", 1), (panels[1], "kernel distance", 4)):
-        for column, label, style in ((start, "perfect", "o-"), (start + 1, "collapsed", "s--")):
-            panel.plot(n, [row[column] for row in rows], style, label=label, markersize=4)
-        panel.set(xscale="log", xlabel="films a set (n)", title=title)
-        panel.set_xticks(n, [str(count) for count in n], fontsize=7)
-        panel.minorticks_off()
-        panel.legend(frameon=False)
-    figure.savefig(path, dpi=90)
-
-
-def draw_filters(path: Path, crop: int = 56, times: int = 3) -> None:
-    """The head of the object after each filter, pixels enlarged."""
-    made = resized()
-    names = [name for name in made if "nearest" in name or "bicubic (" in name or "torch bilinear" in name]
-    covered = (made[names[0]] < 250).any(axis=2)
-    top, left = (int(np.flatnonzero(covered.any(axis=axis))[0]) for axis in (1, 0))
-    tiles = [made[name][top : top + crop, left : left + crop] for name in names]
-    big = [np.asarray(Image.fromarray(t).resize((crop * times,) * 2, Image.Resampling.NEAREST)) for t in tiles]
-    gap = np.full((crop * times, 6, 3), 255, np.uint8)
-    sheet = np.concatenate([part for tile in big for part in (tile, gap)][:-1], axis=1)
-    Image.fromarray(sheet).quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
-
-
 DEMONSTRATIONS: dict[str, Callable[..., list[Row]]] = {
     "one-pair": one_pair,
     "small-sets": small_sets,
@@ -266,19 +249,13 @@ DEMONSTRATIONS: dict[str, Callable[..., list[Row]]] = {
     "empty-render": empty_render,
     "chamfer-units": chamfer_units,
 }
-FIGURES = {"footguns_small_sets.png": draw_small_sets, "footguns_filters.png": draw_filters}
 
 
 def main() -> None:
     form = partial(argparse.RawDescriptionHelpFormatter, max_help_position=30)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("name", nargs="?", choices=[*DEMONSTRATIONS, "figures"], help="default: every table")
-    parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder of the figures")
+    parser.add_argument("name", nargs="?", choices=[*DEMONSTRATIONS], help="default: every table")
     options = parser.parse_args()
-    if options.name == "figures":
-        for file, draw in FIGURES.items():
-            draw(options.out / file)
-        return
     for name in [options.name] if options.name else DEMONSTRATIONS:
         print(f"{name}\n\n{as_text(DEMONSTRATIONS[name]())}\n")
 

@@ -22,6 +22,7 @@ from bench4d.benchmark import find_benchmark
 from bench4d.cameras import Cameras
 from bench4d.clip import Clip
 from bench4d.files import write_png
+from bench4d.metric import Score, View
 from bench4d.render import composite, render_gaussians, render_mesh, to_straight
 from bench4d.similarity import camera_to_camera, transformed
 from benchmarks.synth4d.generator import make_object
@@ -63,9 +64,12 @@ def main() -> None:
 
 
 def judge(
-    pipeline: SS4DPipeline, name: str, cameras: Cameras, frames: int
+    pipeline: SS4DPipeline, name: str, cameras: Cameras, frames: int, lpips: Score | None = None
 ) -> tuple[UInt8[np.ndarray, "H W 3"], dict[str, float], float]:
-    """A row of the sheet, figures of all views but the input's, and seconds of generation."""
+    """A row of the sheet, figures of the input view and of the others, and seconds of generation.
+
+    `lpips` is the loaded score of lpips-vgg; without it there is no such figure.
+    """
     thing = make_object(name)
     meshes = [thing.mesh_at(k / 8) for k in range(frames)]
     seen = np.stack([to_straight(render_mesh(mesh, cameras[0]))[0] for mesh in meshes])
@@ -75,13 +79,15 @@ def judge(
     seconds = time.perf_counter() - began
     assert asset.input_camera is not None
     matrix = camera_to_camera(asset.input_camera, cameras[0])
-    tiles, overlap, error = [], [], []
+    tiles, overlap, error, perceived = [], [], [], []
     for k in np.linspace(0, frames - 1, SHOWN).astype(int):
         truth = render_mesh(meshes[k], cameras)
         found = render_gaussians(transformed(asset.frames[k], matrix), cameras)  # type: ignore[type-var, arg-type]
         a, b = truth[..., 3] > 0.5, found[..., 3] > 0.5
         overlap.append((a & b).sum((1, 2)) / np.maximum((a | b).sum((1, 2)), 1))
         error.append([_psnr(found[v], truth[v]) for v in range(len(cameras))])
+        if lpips:
+            perceived.append(lpips(*(View(*composite(image[1:], WHITE)) for image in (found, truth))))
         shown = [composite(image, WHITE)[0][v][::2, ::2] for v in (0, 1) for image in (truth, found)]
         tiles.append(np.concatenate(shown, axis=1))
     figures = {"silhouette-iou novel": float(np.mean([x[1:].mean() for x in overlap]))}
@@ -90,6 +96,7 @@ def judge(
         "psnr input": float(np.mean([x[0] for x in error])),
     }
     figures |= {"silhouette-iou input": float(np.mean([x[0] for x in overlap]))}
+    figures |= {"lpips-vgg novel": float(np.mean(perceived))} if lpips else {}
     return np.concatenate(tiles, axis=1), figures, seconds
 
 

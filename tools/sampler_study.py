@@ -4,9 +4,10 @@ python tools/sampler_study.py --checkpoint ss4d/checkpoints/tiny --clips 21 --ou
 python tools/sampler_study.py --checkpoint DIR --steps 5 10 25 50 --solvers euler dpm adams --intervals 0.5:1 0:1 none
 
 Every setting begins with the same noise, so settings are compared object by object. A pass is one evaluation of a
-flow's network; guided steps have two. Objects are validation seeds of synth4d, never the benchmark's own, in the
-benchmark's novel views. Writes study.csv (a row a setting and object), table.md, and figure.pdf and .png where
-`tools/install.py figures` was run. What is there already is not computed again.
+flow's network; guided steps have two. Objects are validation seeds of synth4d, never the benchmark's own, at three
+times in the benchmark's novel views; lpips-vgg needs its weights (bench4d weights fetch). Writes study.csv (a row a
+setting and object), table.md, and figure.pdf and .png where `tools/install.py figures` was run. What is there already
+is not computed again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from jaxtyping import Float64
 from bench4d.benchmark import find_benchmark
 from bench4d.errors import FormatError
 from bench4d.files import atomic
+from bench4d.metric import Score
 from bench4d.stats import Interval, bootstrap_mean
+from bench4d.weights import WeightsMissing, resolve
+from metrics.lpips import WEIGHTS, load
 from ss4d.checkpoint import SamplerSettings
 from ss4d.data.sources import synth_ids
 from ss4d.pipeline import SS4DPipeline
@@ -36,7 +40,7 @@ from ss4d.sampler import times
 from tools.generation_sheet import judge
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ("silhouette-iou novel", "psnr novel")  # higher is better for both
+FIGURES = {"silhouette-iou novel": "↑", "psnr novel": "↑", "lpips-vgg novel": "↓"}  # and what is better
 HEAD = ("solver", "steps", "interval", "passes", "object", *FIGURES, "seconds")
 COLORS = ("#0b57b0", "#b3261e", "#1a7f37")
 
@@ -98,8 +102,13 @@ def main() -> None:
     options = parser.parse_args()
     grid = product(options.solvers, options.steps, map(parsed, options.intervals))
     settings = [Setting(*chosen, options.guidance) for chosen in grid]
+    try:
+        lpips = load({id: resolve(id) for id in WEIGHTS["vgg"]}, "vgg")
+    except WeightsMissing as error:
+        sys.exit(f"sampler_study: {error}")
     pipeline = SS4DPipeline.from_pretrained(options.checkpoint, device=options.device)
-    rows = study(pipeline, settings, synth_ids("val", options.clips), options.frames, options.out / "study.csv")
+    objects = synth_ids("val", options.clips)
+    rows = study(pipeline, settings, objects, options.frames, options.out / "study.csv", lpips)
     summary = summarise(rows)
     with atomic(options.out / "table.md") as temporary:
         temporary.write_text(text := table(summary), encoding="utf-8")
@@ -122,7 +131,7 @@ def parsed(text: str) -> tuple[float, float] | None:
 
 
 def study(
-    pipeline: SS4DPipeline, settings: Sequence[Setting], objects: Sequence[str], frames: int, out: Path
+    pipeline: SS4DPipeline, settings: Sequence[Setting], objects: Sequence[str], frames: int, out: Path, lpips: Score
 ) -> list[dict[str, str]]:
     """Rows of study.csv for these settings and objects; each is written as soon as it is known."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +148,7 @@ def study(
                 continue
             first, second = (setting.applied(stage) for stage in stages)
             pipeline.checkpoint = replace(given, structure_sampler=first, latent_sampler=second)
-            _, found, seconds = judge(pipeline, name, cameras, frames)
+            _, found, seconds = judge(pipeline, name, cameras, frames, lpips)
             row = dict(zip(HEAD[:5], (*setting.key, setting.passes(stages), name), strict=True))
             row |= {figure: f"{found[figure]:.6f}" for figure in FIGURES} | {"seconds": f"{seconds:.2f}"}
             writer.writerow(row)
@@ -190,7 +199,9 @@ def summarise(rows: Sequence[dict[str, str]]) -> list[Summary]:
 
 def table(summary: Sequence[Summary]) -> str:
     lines = [
-        "| solver | steps | guidance | passes | " + " | ".join(FIGURES) + " | differences to most steps | s a clip |"
+        "| solver | steps | guidance | passes | "
+        + " | ".join(f"{name} {better}" for name, better in FIGURES.items())
+        + " | differences to most steps | s a clip |"
     ]
     lines += ["|---|---:|---|---:|" + "---:|" * len(FIGURES) + "---|---:|"]
     for one in summary:
@@ -208,7 +219,7 @@ def draw(summary: Sequence[Summary], out: Path) -> None:
         with settings():
             from matplotlib.figure import Figure
 
-            figure: Any = Figure(figsize=(7, 2.6), layout="constrained")
+            figure: Any = Figure(figsize=(9, 2.6), layout="constrained")
             for axes, name in zip(figure.subplots(1, len(FIGURES)), FIGURES, strict=True):
                 for k, line in enumerate(sorted({(one.key[0], one.key[2]) for one in summary})):
                     points = [one for one in summary if (one.key[0], one.key[2]) == line]
@@ -218,7 +229,7 @@ def draw(summary: Sequence[Summary], out: Path) -> None:
                         x, [m.mean for m in y], "o-", color=color, markersize=3, linewidth=1, label=" ".join(line)
                     )
                     axes.fill_between(x, [m.low for m in y], [m.high for m in y], color=color, alpha=0.12, linewidth=0)
-                axes.set(xscale="log", xlabel="passes of both networks", title=f"{name} ↑")
+                axes.set(xscale="log", xlabel="passes of both networks", title=f"{name} {FIGURES[name]}")
                 axes.legend(frameon=False)
             for path in save(figure, out, dpi=200):
                 sys.stdout.write(f"{path}\n")

@@ -104,7 +104,9 @@ def variants(object_id: str, size: int, n_frames: int, views: Sequence[float] = 
 
 
 def disorder(count: int) -> np.ndarray:
-    """An order in which no frame keeps its place, the same every time."""
+    """An order in which no frame keeps its place, the same every time. Raises ValueError below two frames."""
+    if count < 2:
+        raise ValueError(f"two frames or more have another order, found {count}")
     generator = np.random.default_rng(0)
     while True:
         order = generator.permutation(count)
@@ -188,10 +190,10 @@ def loaded_metrics(ids: Sequence[str] | None = None) -> tuple[list[Loaded], dict
     return [item for item in ready if item.score], {item.metric.id: item.reason for item in ready if not item.score}
 
 
-def with_random_weights(folder: Path) -> list[Loaded]:
-    """The metrics of `RANDOM` that load. Files are written into the folder."""
-    loader = Loader(random_weights.write_all(folder, {id for name in RANDOM for id in weights_of(METRICS[name])}))
-    return [item for item in (loader.load(METRICS[id]) for id in RANDOM) if item.score]
+def with_random_weights(folder: Path, ids: Sequence[str] = RANDOM) -> list[Loaded]:
+    """Those of the metrics that load. Files are written into the folder."""
+    loader = Loader(random_weights.write_all(folder, {part for id in ids for part in weights_of(METRICS[id])}))
+    return [item for item in (loader.load(METRICS[id]) for id in ids) if item.score]
 
 
 def files_here(ids: Iterable[str]) -> dict[str, dict[str, str]]:

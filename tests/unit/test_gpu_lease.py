@@ -105,6 +105,28 @@ def test_more_than_there_is_is_refused_at_once(start, gpus, outside, found):
     assert process.returncode == 1 and f"expected {gpus} NVIDIA devices; found {found}" in error
 
 
+def test_jobs_may_share_devices_evenly_and_no_more_than_are_allowed(start):
+    holders = [start(HOLD, BENCH4D_JOBS_PER_GPU="2") for _ in range(4)]
+    held = sorted(holder.stdout.readline().split()[0] for holder in holders)
+    assert held == ["0", "0", "1", "1"]
+    fifth = start(SAY, BENCH4D_JOBS_PER_GPU="2")
+    assert fifth.stderr.readline() == "gpu_lease: waiting for 1 of 2 NVIDIA devices (0 free now)\n"
+    holders[0].kill()
+    assert fifth.communicate(timeout=20)[0] and fifth.returncode == 0
+
+
+def test_a_job_of_two_devices_gets_two_different_ones_where_they_are_shared(start):
+    holders = [start(HOLD, gpus=2, BENCH4D_JOBS_PER_GPU="2") for _ in range(2)]
+    assert [sorted(holder.stdout.readline().split()[0].split(",")) for holder in holders] == [["0", "1"]] * 2
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", ""])
+def test_a_share_that_is_no_number_is_refused(start, value):
+    process = start(SAY, BENCH4D_JOBS_PER_GPU=value)
+    error = process.communicate(timeout=20)[1]
+    assert process.returncode == 1 and f"expected BENCH4D_JOBS_PER_GPU to be a number above 0; found {value!r}" in error
+
+
 def test_without_nvidia_smi_the_command_starts_as_it_is(tmp_path):
     command = [sys.executable, str(LEASE), "--", sys.executable, "-c", "import os; print(dict(os.environ))"]
     printed = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True).stdout

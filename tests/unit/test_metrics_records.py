@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,11 @@ import numpy as np
 import pytest
 import yaml
 
+from bench4d.features import weights_of
 from bench4d.metric import MetricUnavailable, View
 from bench4d.weights import read_catalogue
 from metrics import METRICS
-from tests.toy_scoring import random_alexnet
+from tools.random_weights import write_all
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -38,11 +41,52 @@ def test_every_metric_has_a_page_that_says_what_it_cannot_see(id):
     assert f"version {METRICS[id].version}" in page
 
 
+# Costs (time, memory) and floors measure no quality: their pages need heading, version and blind spots alone.
+QUALITY = [id for id, metric in METRICS.items() if metric.needs != "record" and not id.endswith("-floor")]
+FIELDS = ["Network", "Weights", "Resize", "Range", "Direction"]
+INTERVAL = re.compile(r"[\[(](-?[\d.]+|-inf), (-?[\d.]+|inf)[\])]")
+FILTER = re.compile(r"(112|224|299)\b.*(bicubic|bilinear)|(bicubic|bilinear).*(112|224|299)\b")
+
+
+@pytest.mark.parametrize("id", QUALITY)
+def test_the_page_of_a_quality_metric_states_what_decides_its_numbers(id):
+    metric = METRICS[id]
+    parts = re.split(r"^## ", (ROOT / "docs" / "metrics" / f"{id}.md").read_text("utf-8"), flags=re.MULTILINE)
+    sections = {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in parts[1:]}
+    for name in ("Definition", "In papers", "What it cannot see"):
+        assert len(sections[name]) > 40, name
+    assert "Who uses it" not in sections
+
+    entries = re.findall(r"^- (\w+): (.*(?:\n  .*)*)", parts[0], re.MULTILINE)
+    assert [name for name, _ in entries] == FIELDS
+    told = {name: " ".join(text.split()) for name, text in entries}
+    assert told["Weights"].startswith("`" if weights_of(metric) else "none")
+    assert dict(re.findall(r"`([\w-]+)` \(([^)]+)\)", told["Weights"])) == pinned(metric)
+    perfect = "" if metric.perfect is None else f"; the truth has {metric.perfect:g}"
+    assert told["Direction"].startswith(f"{metric.direction} is better{perfect}")
+    low, high = map(float, INTERVAL.match(told["Range"]).groups())
+    best = {"higher": high, "lower": low}[metric.direction]
+    assert low < high and (metric.perfect in (best, None) or best == -math.inf)
+    if metric.feature is None:
+        assert (told["Network"] == "none") == (not metric.weights)
+        pictures = metric.needs == "frames"
+        whole = "none: pictures are scored at their size" if pictures else "none: surfaces, no pictures"
+        assert told["Resize"].startswith(whole)
+    else:
+        assert f"{metric.feature.width:,} " in told["Network"] and FILTER.search(told["Resize"])
+
+
+def pinned(metric):
+    """Weight id -> what its page says in brackets."""
+    known = {id: read_catalogue()[id].sha256 for id in weights_of(metric)}
+    return {id: f"sha256 {sha[:12]}" if sha else "not pinned: no published checksum" for id, sha in known.items()}
+
+
 @pytest.mark.parametrize("id", [id for id, metric in METRICS.items() if metric.needs == "frames" and id != "lpips-vgg"])
 def test_a_metric_looks_at_alpha_exactly_if_its_record_says_so(id, tmp_path):
     """Tried out: another alpha gives another value, or it does not. (lpips-vgg has lpips-alex's function.)"""
     metric = METRICS[id]
-    weights = random_alexnet(tmp_path) if metric.weights else {}
+    weights = write_all(tmp_path, metric.weights)
     score = metric.load({id: Path(weights[id]["path"]) for id in metric.weights})
     noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
     mask = np.zeros((4, 64, 64), np.uint8)

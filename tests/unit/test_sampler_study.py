@@ -53,18 +53,20 @@ def test_rows_are_paired_resumed_and_summarised(tmp_path: Path, monkeypatch: pyt
     pipeline = SS4DPipeline.from_pretrained(tmp_path / "random", device="cpu")
     asked = []
 
-    def fake(pipe: SS4DPipeline, name: str, cameras: Any, frames: int) -> tuple[None, dict[str, float], float]:
+    def fake(pipe: SS4DPipeline, name: str, cameras: Any, frames: int, lpips: Any) -> tuple[None, Any, float]:
         chosen = pipe.checkpoint.latent_sampler
         assert chosen.steps == pipe.checkpoint.structure_sampler.steps
         asked.append((name, chosen.solver, chosen.steps))
         base = {"a": 0.5, "b": 0.9}[name]
-        return None, {"silhouette-iou novel": base - 0.1 / chosen.steps, "psnr novel": 20 * base}, 1.0
+        found = {"silhouette-iou novel": base - 0.1 / chosen.steps, "psnr novel": 20 * base, "lpips-vgg novel": 0.1}
+        return None, found, 1.0
 
     monkeypatch.setattr(sampler_study, "judge", fake)
+    lpips: Any = object()
     settings = [Setting(solver, steps, (0.5, 1.0)) for solver in ("euler", "dpm") for steps in (2, 10)]
     before = pipeline.checkpoint
-    rows = study(pipeline, settings[:2], ["a", "b"], 4, tmp_path / "study.csv")
-    rows = study(pipeline, settings, ["a", "b"], 4, tmp_path / "study.csv")
+    rows = study(pipeline, settings[:2], ["a", "b"], 4, tmp_path / "study.csv", lpips)
+    rows = study(pipeline, settings, ["a", "b"], 4, tmp_path / "study.csv", lpips)
     assert len(asked) == len(set(asked)) == 8 == len(rows) and pipeline.checkpoint == before
     with (tmp_path / "study.csv").open(encoding="utf-8") as file:
         assert list(csv.DictReader(file)) == rows

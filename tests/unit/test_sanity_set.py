@@ -27,6 +27,10 @@ def page_table(title):
 
 DOCUMENTED = page_table("The small case")  # 64 x 64 pixels, 5 frames, two views: what is run here
 RANDOM = page_table("Random weights")  # 64 x 64, 3 frames, two views
+# Of that table half of the time is spared: the shift is always "another", and the two metrics left out are made as
+# clip-vit-b32 and fvd-i3d are.
+TRIED = [name for name in UNWEIGHED if name != "shift"]
+QUICK = [id for id in RANDOM if id not in ("dreamsim-dino-vitb16", "fid-vid-r3d")]
 LPIPS = ("vgg16-features", "lpips-vgg-heads", "alexnet-features", "lpips-alex-heads")
 
 
@@ -134,9 +138,9 @@ def random_values(tmp_path_factory):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        items = sanity_set.with_random_weights(tmp_path_factory.mktemp("weights"))
+        items = sanity_set.with_random_weights(tmp_path_factory.mktemp("weights"), QUICK)
         made = variants("walker-1000000", 64, 3, sanity_set.NOVEL[:2])
-        return scores(items, {name: made[name] for name in UNWEIGHED})
+        return scores(items, {name: made[name] for name in TRIED})
     finally:
         torch.set_num_threads(before)
 
@@ -145,12 +149,14 @@ def random_values(tmp_path_factory):
 def test_what_does_not_depend_on_weights_is_as_the_page_says(random_values):
     if not any(id.startswith("clip") for id in random_values):
         pytest.skip("needs open_clip")
-    assert {id: same(id, values) for id, values in random_values.items()} == RANDOM
+    assert list(RANDOM) == list(sanity_set.RANDOM)
+    printed = {id: {name: RANDOM[id][name] for name in TRIED} for id in QUICK}
+    assert {id: same(id, values) for id, values in random_values.items()} == printed
 
 
 @pytest.mark.slow
 def test_orderings_that_hold_for_any_weights(random_values):
-    sets_of_pictures, sets_of_films = ("fid-inception", "fvd-v"), ("fvd-i3d", "fvd-f", "kvd-i3d", "fid-vid-r3d")
+    sets_of_pictures, sets_of_films = ("fid-inception", "fvd-v"), ("fvd-i3d", "fvd-f", "kvd-i3d")
     for id in sets_of_pictures:  # a set has no order
         assert (
             same(id, random_values[id])["shuffle"] == "perfect" and same(id, random_values[id])["frozen"] == "another"
@@ -158,7 +164,7 @@ def test_orderings_that_hold_for_any_weights(random_values):
     for id in (*sets_of_films, "fvd-c4d", "fid-vid-frames"):
         assert same(id, random_values[id])["shuffle"] == "another"
     assert random_values["fvd-f"] == random_values["fvd-i3d"]
-    for id in set(random_values) & {"clip-vit-b32", "dreamsim-dino-vitb16"}:
+    for id in set(random_values) & {"clip-vit-b32"}:
         words = same(id, random_values[id])
         assert words.pop("truth") == "perfect" and set(words.values()) == {"another"}
     for id in set(random_values) & {"clip-temporal-vit-b32"}:  # nothing is smoother than a picture that stands still
@@ -180,3 +186,9 @@ def test_mistakes_name_the_least_damaged_and_tell_equal_from_preferred():
     assert mistakes("lpips-vgg", perfect | {"frozen": 1.2}) == [("frozen", "blur", ">")]
     assert mistakes("psnr", {name: -value for name, value in perfect.items()}) == []
     assert mistakes("psnr", dict.fromkeys(LEVELS, np.nan)) == []
+
+
+def test_one_frame_has_no_other_order():
+    assert sanity_set.disorder(2).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="found 1"):
+        sanity_set.disorder(1)

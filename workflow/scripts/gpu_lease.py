@@ -5,7 +5,8 @@
 A lease is a lock (flock) on one file per device in a folder of the user's. It belongs to a process, so it ends with it,
 however it ends. Devices that CUDA_VISIBLE_DEVICES hides are never leased; the job's own CUDA_VISIBLE_DEVICES is set to
 its lease. Without nvidia-smi there is no lease, and the job starts as it is. Jobs of other users, and jobs that take no
-lease, are not seen.
+lease, are not seen. BENCH4D_JOBS_PER_GPU=4 lets four jobs share each device, for small networks; all runs on a machine
+should then say the same number.
 """
 
 import argparse
@@ -86,7 +87,7 @@ def acquire(count, folder=None, go_on=lambda: True):
     """
     if count < 1 or shutil.which("nvidia-smi") is None:
         return None
-    folder, told = folder or lease_folder(), False
+    folder, told, places = folder or lease_folder(), False, jobs_per_device()
     outside = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = visible(listing(), outside)
     if len(devices) < count:
@@ -94,11 +95,11 @@ def acquire(count, folder=None, go_on=lambda: True):
         raise LeaseError("expected %d NVIDIA devices; found %d%s" % (count, len(devices), limited))
     while True:
         taken, files = [], []
-        for device in devices:
-            file = lock(os.path.join(folder, device.uuid.replace("/", "_"))) if len(taken) < count else None
-            if file:
-                taken.append(device)
-                files.append(file)
+        for place in range(places):
+            for device in devices:
+                if len(taken) < count and device not in taken and (file := lock(lock_path(folder, device, place))):
+                    taken.append(device)
+                    files.append(file)
         if len(taken) == count:
             return Lease(taken, files, outside is None)
         for file in files:
@@ -111,6 +112,20 @@ def acquire(count, folder=None, go_on=lambda: True):
         if not go_on():
             sys.exit(1)
         time.sleep(POLL_SECONDS * (0.5 + random.random()))  # uneven, so that two who wait do not collide for ever
+
+
+def jobs_per_device():
+    """BENCH4D_JOBS_PER_GPU, 1 if it is unset. Raises LeaseError if it is no number above 0."""
+    value = os.environ.get("BENCH4D_JOBS_PER_GPU", "1")
+    if not value.isdigit() or int(value) < 1:
+        raise LeaseError("expected BENCH4D_JOBS_PER_GPU to be a number above 0; found %r" % value)
+    return int(value)
+
+
+def lock_path(folder, device, place):
+    """The file that stands for one of a device's places; the first is the only one where devices are not shared."""
+    name = device.uuid.replace("/", "_")
+    return os.path.join(folder, "%s.%d" % (name, place) if place else name)
 
 
 def lock(path):
