@@ -14,6 +14,7 @@ from bench4d.metric import Metric, MetricUnavailable, Score
 
 from .features.pictures import INCEPTION_FID, INCEPTION_TF1
 from .frechet import Frechet
+from .sets import floor
 
 
 class FramesFrechet:
@@ -69,6 +70,7 @@ FID = Metric(
     load=load_pooled,
     feature=INCEPTION_FID,
 )
+FID_FLOOR = floor(FID)
 FID_VID_FRAMES = replace(
     FID,
     id="fid-vid-frames",
@@ -80,3 +82,4 @@ FID_VID_FRAMES = replace(
     load=load_frames,
     feature=INCEPTION_TF1,
 )
+FID_VID_FRAMES_FLOOR = floor(FID_VID_FRAMES)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from .features.films import RESNET50_KINETICS
 from .fvd import FVD_I3D
+from .sets import floor
 
 FID_VID_R3D = replace(
     FVD_I3D,
@@ -18,3 +19,4 @@ FID_VID_R3D = replace(
     reference="Wang et al. 2023 (DisCo), its mode FVD-3DRN50",
     feature=RESNET50_KINETICS,
 )
+FID_VID_R3D_FLOOR = floor(FID_VID_R3D)

@@ -98,6 +98,7 @@ FVD_STYLEGAN_V = replace(
     reference="Skorokhodov et al. 2022 (StyleGAN-V)",
     feature=I3D_TORCHSCRIPT,
 )
+FVD_STYLEGAN_V_FLOOR = floor(FVD_STYLEGAN_V)
 FVD_STYLEGAN_V_PAIR = replace(
     FVD_C4D,
     id="fvd-stylegan-v-pair",
@@ -154,3 +155,4 @@ FV4D = replace(
     reference=SV4D,
     films="raster",
 )
+FVD_F_FLOOR, FVD_V_FLOOR, FVD_DIAG_FLOOR, FV4D_FLOOR = map(floor, (FVD_F, FVD_V, FVD_DIAG, FV4D))

@@ -1,6 +1,8 @@
 """Score a truth and known damages of it with every metric that runs here: what does each metric notice?
 
-python tools/sanity_set.py                                          the table of docs/sanity.md
+python tools/sanity_set.py                                          the first table of docs/sanity.md
+python tools/sanity_set.py --size 64 --frames 5 --views 2           the second, which a test holds
+python tools/sanity_set.py --random-weights --size 64 --frames 3 --views 2    the third, likewise
 python tools/sanity_set.py --object fish-5 --size 256 --frames 16   another object
 BENCH4D_WEIGHTS=/my/weights python tools/sanity_set.py              with the networks that lie there
 
@@ -30,6 +32,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,7 +45,7 @@ from PIL import Image, ImageFilter
 from bench4d.asset_io import read_asset
 from bench4d.cameras import orbit
 from bench4d.clip import Clip
-from bench4d.features import Request, vectors, weights_of
+from bench4d.features import Request, pictures_of, vectors, weights_of
 from bench4d.files import sha256_file
 from bench4d.metric import MetricUnavailable, View
 from bench4d.metric_loading import Loaded, Loader
@@ -51,6 +54,7 @@ from bench4d.similarity import transformed
 from bench4d.weights import Locations, look, read_catalogue
 from benchmarks.synth4d.generator import make_object
 from metrics import METRICS
+from tools import random_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 ELEVATION, RADIUS, FOV, FPS = 15.0, 2.0, 40.0, 8.0  # synth4d's protocol
@@ -58,7 +62,15 @@ INPUT, NOVEL = 0.0, (75.0, 165.0, 255.0)
 WHITE = (1.0, 1.0, 1.0)
 LEVELS = {"truth": 0, "shift": 1, "blur": 1, "shuffle": 2, "frozen": 2, "billboard": 3, "empty": 4}
 EQUAL = 1e-9  # of the values' range: two values closer than this are one
+# With random weights: those of full size that are quick enough to be run by a test.
+RANDOM = ("clip-vit-b32", "clip-temporal-vit-b32", "dreamsim-dino-vitb16", "fid-inception", "fid-vid-frames")
+RANDOM += ("fvd-c4d", "fvd-i3d", "fvd-f", "fvd-v", "kvd-i3d", "fid-vid-r3d")
+UNWEIGHED = ("truth", "shift", "shuffle", "frozen", "empty")  # blur and billboard: what is said of shift holds for them
+CEILING = {"clip-temporal-vit-b32": 1.0}  # metrics that the truth itself need not bring to their best value
 BLUR = 1 / 128  # of the picture's side, standard deviation
+
+
+Seen = dict[tuple[str, tuple[int, ...], str], np.ndarray]  # feature, shape and sha256 of the pixels -> [1,d]
 
 
 @dataclass(frozen=True)
@@ -178,6 +190,12 @@ def loaded_metrics(ids: Sequence[str] | None = None) -> tuple[list[Loaded], dict
     return [item for item in ready if item.score], {item.metric.id: item.reason for item in ready if not item.score}
 
 
+def with_random_weights(folder: Path, ids: Sequence[str] = RANDOM) -> list[Loaded]:
+    """Those of the metrics that load. Files are written into the folder."""
+    loader = Loader(random_weights.write_all(folder, {part for id in ids for part in weights_of(METRICS[id])}))
+    return [item for item in (loader.load(METRICS[id]) for id in ids) if item.score]
+
+
 def files_here(ids: Iterable[str]) -> dict[str, dict[str, str]]:
     """Weights that already lie on this machine, as `Loader` takes them."""
     catalogue, places, found = read_catalogue(), Locations.of(os.environ), {}
@@ -188,7 +206,7 @@ def files_here(ids: Iterable[str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def value_of(item: Loaded, predicted: Variant, truth: Variant) -> float:
+def value_of(item: Loaded, predicted: Variant, truth: Variant, seen: Seen) -> float:
     """The mean over frames and views, or the one value of a set. NaN where the metric cannot be asked."""
     assert item.score is not None
     options = options_of(item.metric.id, len(truth.views[0]))
@@ -202,9 +220,11 @@ def value_of(item: Loaded, predicted: Variant, truth: Variant) -> float:
             return np.nan
         if item.metric.unit == "set":
             total = item.score(**options)
-            total.add(rows_of(item, predicted), rows_of(item, truth))
+            total.add(rows_of(item, predicted, seen), rows_of(item, truth, seen))
             return float(total.value())
-        return mean(item.score(rows_of(item, predicted), rows_of(item, truth), **options))
+        count = len(truth.views)  # a view at a time, as in a scoring job: rows come view by view
+        sides = (np.split(rows_of(item, variant, seen), count) for variant in (predicted, truth))
+        return mean([mean(item.score(p, t, **options)) for p, t in zip(*sides, strict=True)])
     except MetricUnavailable:
         return np.nan
 
@@ -215,19 +235,52 @@ def mean(values: Any) -> float:
     return float(finite.mean()) if finite.size else np.nan
 
 
-def rows_of(item: Loaded, variant: Variant) -> np.ndarray:
-    """The feature network's vectors of all novel views."""
+def rows_of(item: Loaded, variant: Variant, seen_before: Seen) -> np.ndarray:
+    """The feature network's vectors of all novel views; new ones are added to `seen_before`."""
     import torch
 
     assert item.network is not None
-    pixels = torch.from_numpy(np.stack([view.rgb for view in variant.views])).to(item.network.place.device)
-    views, frames = tuple(range(pixels.shape[0])), tuple(range(pixels.shape[1]))
-    return vectors(Request(item.network, item.metric.films, views, frames), pixels)
+    pixels = np.stack([view.rgb for view in variant.views])
+    v, k = pictures_of(item.metric.films, range(pixels.shape[0]), range(pixels.shape[1]))
+    inputs, rows = pixels[v, k], []  # [n,H,W,3] or [n,T,H,W,3]
+    for one in inputs:  # what was seen before, in whatever variant, is not computed again
+        key = item.network.feature.id, one.shape, sha256(one.tobytes()).hexdigest()
+        if key not in seen_before:
+            alone = torch.from_numpy(one if one.ndim == 4 else one[None])[None].to(item.network.place.device)
+            films, frames = ("frame", (0,)) if one.ndim == 3 else ("view", tuple(range(len(one))))
+            seen_before[key] = vectors(Request(item.network, films, (0,), frames), alone)
+        rows.append(seen_before[key])
+    return np.concatenate(rows)
 
 
 def scores(items: Sequence[Loaded], made: Mapping[str, Variant]) -> dict[str, dict[str, float]]:
     """Metric -> variant -> value."""
-    return {i.metric.id: {name: value_of(i, variant, made["truth"]) for name, variant in made.items()} for i in items}
+    seen: Seen = {}
+    return {
+        i.metric.id: {name: value_of(i, variant, made["truth"], seen) for name, variant in made.items()} for i in items
+    }
+
+
+def same(metric: str, values: Mapping[str, float]) -> dict[str, str]:
+    """Variant -> "perfect", "as the truth", "another" or "–": what of the values does not depend on the weights."""
+    best, finite = CEILING.get(metric, METRICS[metric].perfect), [v for v in values.values() if np.isfinite(v)]
+    tolerance = 1e-6 * (max(finite) - min(finite)) if finite else 0.0
+
+    def word(value: float) -> str:
+        if not np.isfinite(value):
+            return "–"
+        if best is not None and abs(value - best) <= tolerance:
+            return "perfect"
+        return "as the truth" if abs(value - values["truth"]) <= tolerance else "another"
+
+    return {name: word(value) for name, value in values.items()}
+
+
+def table_of_sameness(found: Mapping[str, Mapping[str, float]]) -> str:
+    """In Markdown: metrics down, variants across, in the words of `same`."""
+    lines = ["| metric | " + " | ".join(UNWEIGHED) + " |", "|---" * (len(UNWEIGHED) + 1) + "|"]
+    lines += [f"| {metric} | " + " | ".join(same(metric, values).values()) + " |" for metric, values in found.items()]
+    return "\n".join(lines)
 
 
 def mistakes(metric: str, values: Mapping[str, float]) -> list[tuple[str, str, str]]:
@@ -272,18 +325,25 @@ def main() -> None:
     parser.add_argument("--object", default="walker-1000000", help="of synth4d")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--views", type=int, default=len(NOVEL), help="so many of the novel ones")
+    parser.add_argument("--random-weights", action="store_true", help="only what does not depend on the weights")
     parser.add_argument("--metrics", nargs="+", metavar="ID", help="default: every metric that runs here")
     parser.add_argument("--sheet", type=Path, help="also draw the variants: a row each, the middle frame of each view")
     options = parser.parse_args()
-    made = variants(options.object, options.size, options.frames)
+    made = variants(options.object, options.size, options.frames, NOVEL[: options.views])
     if options.sheet:
         middle = options.frames // 2
         rows = [np.concatenate([view.rgb[middle] for view in variant.views], axis=1) for variant in made.values()]
         Image.fromarray(np.concatenate(rows)).save(options.sheet)
+    if options.random_weights:
+        made = {name: made[name] for name in UNWEIGHED}
+        with tempfile.TemporaryDirectory() as folder:
+            return print(table_of_sameness(scores(with_random_weights(Path(folder)), made)))
     items, absent = loaded_metrics(options.metrics)
     print(table(scores(items, made)))
     for metric, reason in absent.items():
         print(f"left out: {metric}: {reason}", file=sys.stderr)
+    return None
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from bench4d.features import find_place
 from metrics.features.dreamsim import DINO
 from metrics.features.torchvision_import import import_torchvision
 from metrics.lpips import WEIGHTS
-from tools.random_weights import clip_package
 
 Values = dict[str, float]
 BATCH = 50  # pytorch-fid's
@@ -89,9 +88,11 @@ class Packages:
 
     def _clip(self, id: str) -> Any:
         if self.clip is None:
-            network, transform = clip_package()
-            network.load_state_dict(load_file(self.weights["clip-vit-b32"]["path"]))
-            self.clip = network.to(self.device), transform
+            import open_clip
+
+            network, _, transform = open_clip.create_model_and_transforms("ViT-B-32-quickgelu", pretrained=None)
+            network.load_state_dict(torch.load(self.weights["clip-vit-b32"]["path"], weights_only=True))
+            self.clip = network.to(self.device).eval(), transform
         return self.clip
 
     def _dreamsim(self, id: str) -> Any:
@@ -99,7 +100,9 @@ class Packages:
         from dreamsim.feature_extraction.extractor import ViTExtractor
         from dreamsim.feature_extraction.vision_transformer import vit_base
 
-        folder = Path(self.weights[id]["path"]).with_suffix("")
+        archive = Path(self.weights[id]["path"])
+        folder = archive.with_suffix("")
+        shutil.unpack_archive(archive, folder)
         ready_made = ViTExtractor.create_model
 
         def create_model(name: str, load_dir: str) -> Any:
@@ -121,7 +124,7 @@ class Packages:
         import pytorch_fid.fid_score as package
         import pytorch_fid.inception as networks
 
-        state = load_file(self.weights["inception-fid"]["path"])
+        state = torch.load(self.weights["inception-fid"]["path"], weights_only=True)
         with patch.object(networks, "load_state_dict_from_url", lambda url, progress: state):
             network = package.InceptionV3().to(self.device).eval()
         sqrtm = package.linalg.sqrtm
@@ -132,7 +135,7 @@ class Packages:
     def _i3d(self, id: str) -> Any:
         from metrics.features.i3d import i3d, prepare
 
-        state = load_file(self.weights["i3d-400"]["path"])
+        state = torch.load(self.weights["i3d-400"]["path"], weights_only=True)
         return i3d, prepare({name: tensor.to(self.device) for name, tensor in state.items()})
 
     @torch.no_grad()

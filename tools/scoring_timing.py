@@ -40,7 +40,7 @@ from bench4d.method import ROOT, Method, method_folders
 from bench4d.metric_loading import load_metrics
 from bench4d.score import score_method
 from metrics import METRICS
-from tools.random_weights import random_weights
+from tools.random_weights import HALF_WRITERS, write_all
 from tools.scoring_packages import Packages, tf32, workers_of
 
 WANTED = ("psnr", "psnr-masked", "ssim", "ssim-masked", "lpips-vgg", "lpips-alex", "clip-vit-b32")
@@ -217,7 +217,7 @@ def memory(options: argparse.Namespace, folder: Path, ids: list[str], weights: A
 
 def with_weights(ids: Collection[str], weights: Any, left_out: list[str]) -> list[str]:
     """Those metrics whose weights could be made."""
-    kept = [id for id in ids if set(weights_of(METRICS[id])) <= weights.keys()]
+    kept = [id for id in ids if all("path" in weights[part] for part in weights_of(METRICS[id]))]
     left_out += [f"{id}, on both sides: no weights for it" for id in ids if id not in kept]
     return kept
 
@@ -270,7 +270,9 @@ def main(arguments: list[str] | None = None) -> None:
         folder = Path(temporary)
         every = dict.fromkeys(options.metrics + (options.memory_metrics or []))
         wanted = dict.fromkeys(part for id in every for part in weights_of(METRICS[id]))
-        weights = random_weights(wanted, folder / "weights", left_out)
+        (folder / "weights").mkdir()
+        weights = write_all(folder / "weights", wanted, HALF_WRITERS)
+        left_out += [f"{id}: {entry['reason']}" for id, entry in weights.items() if "reason" in entry]
         ids = with_weights(options.metrics, weights, left_out)
         if options.time or not options.memory_metrics:
             packages = Packages(ids, weights, left_out)

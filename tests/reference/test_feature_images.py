@@ -19,11 +19,11 @@ from bench4d.features import check_record
 from bench4d.metric import MetricUnavailable
 from metrics import METRICS
 from metrics.clip import cosine, successive
-from metrics.features import clip, dreamsim, inception, pictures
+from metrics.features import clip, dreamsim, pictures
 from metrics.features.torchvision_import import import_torchvision
 from metrics.fid import FramesFrechet
 from metrics.frechet import Frechet
-from tools.random_weights import inception_state, windows
+from tools.random_weights import photographs, windows, write_clip, write_dreamsim, write_inception
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5  # of the longest number in a vector
@@ -51,15 +51,6 @@ def packages():
         torch.set_num_threads(threads)
 
 
-def photographs(height: int, width: int, count: int = 2) -> np.ndarray:
-    """Smooth colours and noise, uint8 [n,H,W,3]."""
-    random = np.random.default_rng(count)
-    y, x = np.mgrid[:height, :width]
-    waves = random.uniform(0.01, 0.2, (count, 3, 2))
-    found = 127 + 90 * np.sin(waves[:, None, None, :, 0] * x[..., None] + waves[:, None, None, :, 1] * y[..., None])
-    return (found + random.normal(0, 12, found.shape)).clip(0, 255).astype(np.uint8)
-
-
 def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     assert ours.shape == theirs.shape
     assert ours.dtype == torch.float32
@@ -70,14 +61,7 @@ def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 
 @pytest.fixture(scope="module")
 def clip_file(tmp_path_factory) -> Path:
-    """A state dict with the shapes of OpenAI's ViT-B/32."""
-    package = clip.open_clip()
-    with torch.device("meta"):
-        network = package.CLIP(**package.get_model_config("ViT-B-32"))
-    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    path = tmp_path_factory.mktemp("clip") / "clip-vit-b32.pt"
-    torch.save(windows(shapes), path)
-    return path
+    return write_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +71,6 @@ def clip_package(clip_file):
     network = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None)
     network.load_state_dict(torch.load(clip_file))
     return network.eval()
-
-
-@pytest.mark.parametrize("size", [(256, 256), (200, 280), (100, 90)])
-def test_clip_prepares_pictures_as_the_package_does(size):
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    images = photographs(*size)
-    transform = image_transform_v2(PreprocessCfg(size=224, mean=clip.MEAN, std=clip.DEVIATION), is_train=False)
-    theirs = torch.stack([transform(Image.fromarray(i)) for i in images])
-    torch.testing.assert_close(clip.prepare(torch.from_numpy(images), 224), theirs, rtol=0, atol=1e-6)
 
 
 def test_clip_is_the_packages_transform_and_network(clip_file, clip_package):
@@ -208,9 +182,7 @@ def test_a_missing_package_is_a_reason(monkeypatch):
 
 @pytest.fixture(scope="module")
 def inception_file(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("inception") / "inception-fid.pth"
-    torch.save(inception_state(), path)
-    return path
+    return write_inception(tmp_path_factory.mktemp("inception"))
 
 
 def test_inception_is_pytorch_fids(inception_file, monkeypatch):
@@ -220,15 +192,6 @@ def test_inception_is_pytorch_fids(inception_file, monkeypatch):
     images = torch.from_numpy(photographs(310, 200))
     theirs = package.InceptionV3().eval()(images.permute(0, 3, 1, 2) / 255)[0][:, :, 0, 0]
     assert_close(pictures.INCEPTION_FID.load({"inception-fid": inception_file}, CPU)(images), theirs)
-
-
-@pytest.mark.parametrize("size", [(96, 128), (310, 300), (512, 512)])
-def test_tensorflows_resize_is_torch_fidelitys(size):
-    from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x as resized
-
-    images = torch.from_numpy(photographs(*size))
-    theirs = (resized(images.permute(0, 3, 1, 2).float(), size=(299, 299), align_corners=False) - 128) / 128
-    torch.testing.assert_close(inception.prepare_tf1(images), theirs, rtol=0, atol=1e-6)
 
 
 def test_inception_with_tensorflows_resize_is_torch_fidelitys(inception_file):
@@ -325,12 +288,23 @@ def test_records_fit_the_engine(id):
     assert (Path(__file__).parents[2] / "docs" / "metrics" / f"{id}.md").is_file()
 
 
-def test_a_batch_gives_what_its_pictures_give(inception_file):
-    network = pictures.INCEPTION_FID.load({"inception-fid": inception_file}, CPU)
-    images = torch.from_numpy(photographs(64, 64))
-    whole = network(images)
-    for k in range(2):
-        assert ((network(images[k : k + 1])[0] - whole[k]).abs().max() / whole.abs().max()).item() < TOLERANCE
+@pytest.fixture(scope="module")
+def random_files(clip_file, inception_file, tmp_path_factory) -> dict[str, Path]:
+    archive = write_dreamsim(tmp_path_factory.mktemp("archive"))
+    return {"clip-vit-b32": clip_file, "inception-fid": inception_file, "dreamsim-ensemble": archive}
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [pictures.CLIP_VIT_B32, pictures.DREAMSIM_ENSEMBLE, pictures.INCEPTION_FID, pictures.INCEPTION_TF1],
+    ids=lambda feature: feature.id,
+)
+def test_a_batch_gives_what_its_pictures_give(random_files, feature):
+    network = feature.load({id: random_files[id] for id in feature.weights}, CPU)
+    images = torch.from_numpy(photographs(64, 64, 3))
+    alone = torch.cat([network(image[None]) for image in images])
+    for whole in (network(images), torch.cat([network(images[:2]), network(images[2:])])):
+        assert_close(whole, alone)
 
 
 def test_cosines():

@@ -50,6 +50,38 @@ def test_few_rows_and_many_agree_on_a_known_distance():
     assert np.mean([between(zero[:3], signs[k : k + 3]) for k in range(0, 3000, 3)]) == pytest.approx(3, abs=0.2)
 
 
+def moments_of_a_gaussian(mean, covariance):
+    """E x, E x x, E x x x: arrays with one, two and three axes."""
+    pairs = covariance + np.outer(mean, mean)
+    mixed = np.einsum("ij,k->ijk", covariance, mean)
+    triples = np.einsum("i,j,k->ijk", mean, mean, mean) + mixed + mixed.transpose(0, 2, 1) + mixed.transpose(2, 0, 1)
+    return mean, pairs, triples
+
+
+def expected_kernel(one, two):
+    """E (x.y / d + 1)^3 of independent x, y: (x.y)^j is the product of their j-fold tensors, summed over all axes."""
+    d = len(one[0])
+    return 1 + sum(count * (a * b).sum() / d**j for j, count, a, b in zip((1, 2, 3), (3, 3, 1), one, two, strict=True))
+
+
+@pytest.mark.parametrize("counts", [(3, 3), (12, 7)])
+def test_gaussians_are_as_far_apart_on_average_as_their_moments_say(counts):
+    random, d = np.random.default_rng(0), 4
+    means, factors = (np.zeros(d), np.full(d, 0.7)), (np.eye(d), 0.5 * random.normal(size=(d, d)) + np.eye(d))
+    one, two = (moments_of_a_gaussian(m, f @ f.T) for m, f in zip(means, factors, strict=True))
+    expected = expected_kernel(one, one) + expected_kernel(two, two) - 2 * expected_kernel(one, two)
+    values = []
+    for _ in range(4000):
+        samples = [
+            np.float32(random.normal(size=(n, d)) @ f.T + m) for n, m, f in zip(counts, means, factors, strict=True)
+        ]
+        score = Kernel()
+        score.add(*samples)
+        values.append(score.value())
+    error = np.std(values) / np.sqrt(len(values))
+    assert abs(np.mean(values) - expected) < 3 * error and error < 0.04 * expected
+
+
 def test_blocks_batches_and_order_change_only_rounding(monkeypatch):
     x, y = rows(70, 5, 1), rows(50, 5, 2)
     expected = between(x, y)

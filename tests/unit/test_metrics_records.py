@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from bench4d.features import weights_of
 from bench4d.metric import MetricUnavailable, View
 from bench4d.weights import read_catalogue
 from metrics import METRICS
-from tests.toy_scoring import random_alexnet
+from tools.random_weights import write_all
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -85,7 +86,7 @@ def pinned(metric):
 def test_a_metric_looks_at_alpha_exactly_if_its_record_says_so(id, tmp_path):
     """Tried out: another alpha gives another value, or it does not. (lpips-vgg has lpips-alex's function.)"""
     metric = METRICS[id]
-    weights = random_alexnet(tmp_path) if metric.weights else {}
+    weights = write_all(tmp_path, metric.weights)
     score = metric.load({id: Path(weights[id]["path"]) for id in metric.weights})
     noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
     mask = np.zeros((4, 64, 64), np.uint8)
@@ -99,6 +100,33 @@ def test_alpha_is_of_metrics_of_frames_alone():
     looking = {id for id, metric in METRICS.items() if metric.alpha}
     assert {METRICS[id].needs for id in looking} == {"frames"}
     assert {"psnr-masked", "ssim-masked", "silhouette-iou", "jitter"} <= looking
+
+
+def test_every_metric_of_sets_has_its_floor():
+    sets = {id for id, metric in METRICS.items() if metric.unit == "set" and not id.endswith("-floor")}
+    assert {"fid-inception", "fvd-i3d", "kvd-i3d"} <= sets
+    for id in sets:
+        metric, noise = METRICS[id], METRICS[f"{id}-floor"]
+        assert (noise.feature, noise.films, noise.version) == (metric.feature, metric.films, metric.version)
+        options = {"frames": 4} if id == "fid-vid-frames" else {}
+        clips = np.random.default_rng(0).standard_normal((4, 8, metric.feature.width)).astype(np.float32)
+        score = noise.load({})(**options)
+        for clip in clips:
+            score.add(np.zeros_like(clip), clip)
+        assert np.isfinite(score.value()) and score.value() != 0
+
+
+def test_a_protocol_that_scores_a_metric_of_sets_scores_its_floor_in_the_same_way():
+    """The table's footer prints it. Protocols of the atlas are left out: they hold what papers print."""
+    paths = [*(ROOT / "benchmarks").glob("*/protocol*.yaml"), ROOT / "benchmarks/objaverse/settings.yaml"]
+    scored = {}
+    for path in paths:
+        entries = {entry["id"]: entry for entry in yaml.safe_load(path.read_text("utf-8"))["metrics"]}
+        for id, entry in entries.items():
+            if METRICS[id].unit == "set" and not id.endswith("-floor"):
+                assert entries.get(f"{id}-floor") == entry | {"id": f"{id}-floor"}, path
+                scored.setdefault(path.parent.name, set()).add(id)
+    assert scored == {name: {"kvd-i3d", "fvd-i3d"} for name in ("consistent4d", "synth4d", "menagerie", "objaverse")}
 
 
 def test_importing_the_metrics_does_not_import_torch():

@@ -19,12 +19,13 @@ from metrics import METRICS
 from metrics.lpips import WEIGHTS
 from tests.fake_features import Counter, film_feature, metric, picture_feature
 from tests.toy_results import CLIPS, FRAMES, SIZE, VIEWS, toy_benchmark, write_results
-from tests.toy_scoring import entries, random_alexnet, run
+from tests.toy_scoring import entries, run
+from tools.random_weights import write_all
 
 
 @pytest.fixture(scope="module")
 def alexnet(tmp_path_factory) -> dict:
-    return random_alexnet(tmp_path_factory.mktemp("weights"))
+    return write_all(tmp_path_factory.mktemp("weights"), WEIGHTS["alex"])
 
 
 @pytest.mark.parametrize("threads", [1, 3])

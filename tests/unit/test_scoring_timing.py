@@ -9,7 +9,7 @@ import torch
 
 from metrics.features import dreamsim
 from tools import scoring_timing
-from tools.random_weights import DREAMSIM, dreamsim_archive
+from tools.random_weights import HALF_WRITERS
 from tools.scoring_packages import Packages, tf32
 
 CLASSICAL = "psnr,psnr-masked,ssim,ssim-masked"
@@ -79,14 +79,12 @@ def test_peak_memory(capsys):
     assert gpu == 0 or torch.cuda.is_available()
 
 
-def test_the_archive_of_dreamsim_is_read(tmp_path):
-    id = "dreamsim-dino-vitb16"
-    path = dreamsim_archive(id, tmp_path)
+def test_the_archive_of_dreamsim_is_read_as_whole_matrices(tmp_path):
+    path = HALF_WRITERS["dreamsim-dino-vitb16"](tmp_path)
     assert path.stat().st_size < 20e6
     archive = dreamsim.Archive(path)
-    (branch,) = DREAMSIM[id]
-    state = dreamsim.untuned(archive, branch)
-    name = "blocks.11.attn.qkv.weight"
+    state = dreamsim.untuned(archive, dreamsim.DINO)
+    name = "blocks.3.attn.qkv.weight"
     before = state[name].clone()
     dreamsim.adapt([state], archive, "dino_vitb16_single_lora")
     assert (state[name] - before).abs().max() > 1e-3
@@ -94,7 +92,7 @@ def test_the_archive_of_dreamsim_is_read(tmp_path):
 
 
 def test_a_networks_projection_is_in_single_precision(tmp_path):
-    archive = dreamsim.Archive(dreamsim_archive("dreamsim-ensemble", tmp_path))
+    archive = dreamsim.Archive(HALF_WRITERS["dreamsim-ensemble"](tmp_path))
     for branch in (dreamsim.CLIP, dreamsim.OPEN_CLIP):  # the package multiplies single-precision vectors by it
         state = archive.tensors(branch.member)["state_dict"]
         assert state["proj"].dtype == torch.float32
