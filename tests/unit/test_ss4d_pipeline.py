@@ -15,9 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bench4d.asset_io import read_asset
 from bench4d.errors import FormatError
-from ss4d.__main__ import main
 from ss4d.checkpoint import SamplerSettings, load_checkpoint, save_checkpoint
 from ss4d.loading import load_strictly, read_tensors
 from ss4d.pipeline import FAST_STEPS, SS4DPipeline, choose_device, pictures
@@ -355,23 +353,7 @@ def test_4d_classes_keep_their_arguments() -> None:
     assert to_4d("SparseStructureDecoder", args) == ("SparseStructureDecoder", args)
 
 
-# the command line
-
-
-def test_generate_writes_what_it_promises(folder: Path, tmp_path: Path) -> None:
-    for k, frame in enumerate(disc()):
-        (tmp_path / "in").mkdir(exist_ok=True)
-        frame.save(tmp_path / "in" / f"{k}.png")
-    out = tmp_path / "out"
-    command = ["generate", str(tmp_path / "in"), "--checkpoint", str(folder), "--out", str(out), "--frames", "4"]
-    main([*command, "--device", "cpu", "--ply", "--save-frames", str(tmp_path / "cut")])
-    asset = read_asset(out)
-    assert asset.kind == "gaussians" and len(asset.frames) == 4 and asset.input_camera is not None
-    assert asset.times.tolist() == [0, 0.125, 0.25, 0.375]
-    assert len(list((out / "ply").glob("*.ply"))) == 4 and len(list((tmp_path / "cut").glob("*.png"))) == 4
-    record = json.loads((out / "ss4d.json").read_text())
-    assert set(record["files"]) == set(load_checkpoint(folder).files) and record["seed"] == 42
-    assert record["steps"] == [pipe.steps for pipe in samplers(folder)]
+# samplers
 
 
 def samplers(folder: Path) -> tuple[SamplerSettings, SamplerSettings]:
@@ -386,35 +368,6 @@ def test_fast_takes_fewer_steps_and_never_more(folder: Path, steps: int, expecte
     pipeline.sample_fast()
     found = pipeline.checkpoint.structure_sampler, pipeline.checkpoint.latent_sampler
     assert found == tuple(replace(settings, steps=expected) for settings in samplers(folder))
-
-
-def test_fast_on_the_command_line_is_written_down(folder: Path, tmp_path: Path) -> None:
-    for k, frame in enumerate(disc()):
-        frame.save(tmp_path / f"{k}.png")
-    command = ["generate", str(tmp_path), "--checkpoint", str(folder), "--frames", "2", "--device", "cpu"]
-    for name, more, steps in (("six", ["--steps", "6"], 6), ("fast", ["--fast"], 2)):
-        main([*command, "--out", str(tmp_path / name), *more])
-        assert json.loads((tmp_path / name / "ss4d.json").read_text())["steps"] == [steps, steps]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["generate", "x", "--checkpoint", "y", "--out", "z", "--frames", "3"], "even number"),
-        (["generate", "no-such", "--checkpoint", "y", "--out", "z"], "nothing there"),
-        (["check", "--checkpoint", "no-such"], "owner/name"),
-    ],
-)
-def test_the_command_line_answers_in_words(arguments: list[str], message: str) -> None:
-    with pytest.raises(SystemExit, match=message):
-        main(arguments)
-
-
-def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["generate", "--help"])
-    text = capsys.readouterr().out
-    assert "python -m ss4d generate walk" in text and "even number" in text
 
 
 def test_sampler_settings_survive_a_round_trip() -> None:
