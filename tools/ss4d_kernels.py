@@ -163,11 +163,11 @@ def turn(title: str, frame: Tensor, each: int, sizes: Sizes, dtype: torch.dtype)
     chosen = some(rows, 8192)
 
     def plain() -> list[Tensor]:
-        return [layer(rotate(x, everywhere)) for x, layer in zip(qkv.unbind(1), norms, strict=False)]
+        return [layer(rotate(x, everywhere)) for x, layer in zip(qkv.unbind(1)[:2], norms, strict=True)]
 
     cos, sin = (a[chosen][:, None].double() for a in everywhere)
     expected = []
-    for x, gain in zip(qkv[chosen].double().unbind(1), gains, strict=False):
+    for x, gain in zip(qkv[chosen].double().unbind(1)[:2], gains, strict=True):
         real, imaginary = x[..., ::2], x[..., 1::2]
         turned = torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], -1).flatten(-2)
         expected.append(F.normalize(turned, dim=-1) * gain.double() * width**0.5)

@@ -34,9 +34,12 @@ class Case:
 
     @property
     def tolerance(self) -> float:
-        """Largest difference from the recorded outputs, see `worst`."""
+        """Largest difference from the recorded outputs, which are of order one."""
         if self.name.endswith("_fp16"):
             return 1e-2
+        # The recorded logits of this decoder are themselves 1.4e-5 from float64; ours with AVX2 are 5.7e-6 from it.
+        if self.name == "ss_decoder":
+            return 2e-5
         return 1e-4 if self.kind == "pipeline" else 1e-5
 
     def to(self, device: str) -> Case:
@@ -90,11 +93,7 @@ def signature(network: nn.Module, prefix: str = "") -> list[list[Any]]:
 
 
 def worst(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
-    """Largest difference of each expected tensor; infinite where names, shapes, integers or NaNs disagree.
-
-    Relative to the largest number expected where that is above 1: rounding grows with it. The recorded logits of the
-    structure decoder (2.4 at most) are themselves 1.4e-5 from float64, ours on a processor with AVX2 5.7e-6.
-    """
+    """Largest absolute difference of each expected tensor; infinite where names, shapes, integers or NaNs disagree."""
     errors = dict.fromkeys(expected, math.inf)
     for name, target in expected.items():
         value = found.get(name)
@@ -103,6 +102,5 @@ def worst(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, fl
         if not target.is_floating_point():
             errors[name] = 0.0 if torch.equal(value.long(), target.long()) else math.inf
         elif torch.isfinite(value).all():
-            scale = max(1.0, float(target.abs().max())) if value.numel() else 1.0
-            errors[name] = float((value.double() - target.double()).abs().max()) / scale if value.numel() else 0.0
+            errors[name] = float((value.double() - target.double()).abs().max()) if value.numel() else 0.0
     return errors

@@ -301,9 +301,10 @@ def random_files(clip_file, inception_file, tmp_path_factory) -> dict[str, Path]
 )
 def test_a_batch_gives_what_its_pictures_give(random_files, feature):
     network = feature.load({id: random_files[id] for id in feature.weights}, CPU)
-    images = torch.from_numpy(photographs(64, 64, 2))
+    images = torch.from_numpy(photographs(64, 64, 3))
     alone = torch.cat([network(image[None]) for image in images])
-    assert_close(network(images), alone)
+    for whole in (network(images), torch.cat([network(images[:2]), network(images[2:])])):
+        assert_close(whole, alone)
 
 
 def test_cosines():

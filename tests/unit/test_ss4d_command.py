@@ -13,9 +13,10 @@ from PIL import Image, ImageDraw
 from bench4d.asset_io import read_asset
 from ss4d.__main__ import main
 from ss4d.checkpoint import load_checkpoint
+from ss4d.pipeline import FAST_STEPS
 from ss4d.random_checkpoint import write_random_checkpoint
 
-STEPS = 2
+STEPS = FAST_STEPS + 1
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -60,7 +61,7 @@ def test_generate_writes_what_it_promises(folder: Path, film: Path, tmp_path: Pa
 
 def test_fast_on_the_command_line_is_written_down(folder: Path, film: Path, tmp_path: Path) -> None:
     command = ["generate", str(film), "--checkpoint", str(folder), "--frames", "2", "--device", "cpu"]
-    for name, more, steps in (("six", ["--steps", "6"], 6), ("fast", ["--fast"], STEPS)):
+    for name, more, steps in (("three", ["--steps", "3"], 3), ("fast", ["--fast"], FAST_STEPS)):
         main([*command, "--out", str(tmp_path / name), *more])
         assert json.loads((tmp_path / name / "ss4d.json").read_text())["steps"] == [steps, steps]
 
