@@ -23,6 +23,7 @@ from . import (
     silhouette,
     span,
     ssim,
+    tlp,
 )
 
 METRICS: dict[str, Metric] = {
@@ -34,6 +35,7 @@ METRICS: dict[str, Metric] = {
     "ssim-span": span.SSIM_SPAN,
     "lpips-vgg": lpips.LPIPS_VGG,
     "lpips-alex": lpips.LPIPS_ALEX,
+    "tlp-alex": tlp.TLP_ALEX,
     "clip-vit-b32": clip.CLIP_IMAGE,
     "clip-bigg14": clip.CLIP_IMAGE_BIGG14,
     "clip-text-vit-b32": clip.CLIP_TEXT,

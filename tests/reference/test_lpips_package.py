@@ -1,4 +1,4 @@
-"""lpips-vgg and lpips-alex against the authors' package, with the real weights of both.
+"""lpips-vgg, lpips-alex and tlp-alex against the authors' package, with the real weights of both.
 
 The package's heads come from its wheel; its trunk is filled with the resolver's tensors, since it would download it.
 """
@@ -15,6 +15,7 @@ from bench4d.weights import WeightsMissing, resolve
 from metrics import METRICS
 from metrics.features.torchvision_import import import_torchvision
 from metrics.lpips import WEIGHTS, load
+from metrics.tlp import temporal
 
 TOLERANCE = 1e-6
 
@@ -77,6 +78,18 @@ def test_equals_the_package(networks, package, size):
     theirs = oracle_values(package, predicted, truth)
     assert theirs.min() > 0.02  # the pictures do differ
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
+
+
+def test_tlp_equals_the_packages_distances_of_successive_frames(networks, package):
+    trunk, paths = networks
+    predicted, truth = views((96, 61), count=4)
+    ours = temporal(load(paths, trunk, device="cpu"))(predicted, truth)
+    steps = [
+        oracle_values(package, View(v.rgb[:-1], v.alpha[:-1]), View(v.rgb[1:], v.alpha[1:])) for v in (predicted, truth)
+    ]
+    theirs = np.abs(steps[0] - steps[1])
+    assert theirs.max() > 0.02 and np.isnan(ours[0])
+    np.testing.assert_allclose(ours[1:], theirs, rtol=0, atol=TOLERANCE)
 
 
 def test_the_batch_size_changes_nothing(networks):

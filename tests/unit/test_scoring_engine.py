@@ -30,7 +30,7 @@ def alexnet(tmp_path_factory) -> dict:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_metrics_of_frames_give_what_their_functions_give_view_by_view_to_the_last_bit(tmp_path, alexnet, threads):
-    strides = {"psnr": 1, "psnr-masked": 2, "ssim": 2, "silhouette-iou": 1, "jitter": 1, "lpips-alex": 2}
+    strides = {"psnr": 1, "psnr-masked": 2, "ssim": 2, "silhouette-iou": 1, "jitter": 1, "lpips-alex": 2, "tlp-alex": 1}
     benchmark = toy_benchmark(tmp_path, [{"id": id, "stride": s} for id, s in strides.items()])
     write_results(benchmark, tmp_path)
     table = run(benchmark, tmp_path, METRICS, alexnet, threads=threads)
