@@ -72,6 +72,8 @@ def deviation(id: str, made: Mapping[str, Variant], folder: Path) -> Deviation:
     if reason := single.reason or half.reason:
         return Deviation(id, kind, np.nan, {}, reason)
     (values, seen), (values_half, seen_half) = _values(single, made), _values(half, made)
+    if set(seen) != set(seen_half):  # `vectors` refuses what is not finite, and no vector of it was kept
+        return Deviation(id, kind, np.nan, {}, f"beyond half precision with {kind} weights")
     return Deviation(id, kind, _of_vectors(seen, seen_half), {n: (v, values_half[n]) for n, v in values.items()})
 
 

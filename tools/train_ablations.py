@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import queue
 import shutil
 import sys
@@ -116,11 +117,15 @@ class Ablations:
         """A method folder beside the others: the tiny one with this checkpoint."""
         entry = self.table[name]
         checkpoint = self.checkpoint(entry.get("like", name), seed)
-        folder = self.out / "methods" / self.name(name, seed)
+        sampler = self.options.sampler  # else the checkpoint's
+        folder = self.out / "methods" / (self.name(name, seed) + (f"_steps{sampler[0]}" if sampler else ""))
         folder.mkdir(parents=True, exist_ok=True)
         data: dict[str, Any] = yaml.safe_load((METHOD / "method.yaml").read_text("utf-8"))
         data["name"] = f"SS4D-tiny, {name.replace('_', ' ')}" + (f", seed {seed}" if seed else "")
+        data["name"] += f", {sampler[0]} steps" if sampler else ""
         data["parameters"] |= {"checkpoint": str(checkpoint)} | entry.get("parameters", {})
+        if sampler:
+            data["parameters"] |= {"steps": int(sampler[0]), "guidance": float(sampler[1])}
         (folder / "method.yaml").write_text(yaml.safe_dump(data, sort_keys=False), "utf-8")
         program = str(ROOT / "ss4d" / "run.py")
         (folder / "run.py").write_text(RUN.format(title=data["name"], program=program), "utf-8")
@@ -151,12 +156,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these and the reference (default: all)")
     parser.add_argument("--clips", type=int, help="of all frames in a step (default: the configuration's)")
+    sampler = "more methods, NAME_stepsN, that sample both stages so (default: as the configuration says)"
+    parser.add_argument("--sampler", nargs=2, metavar=("STEPS", "GUIDANCE"), help=sampler)
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="trainings that share a GPU (default 1)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--config", default="tiny", help="tiny or a JSON file")
     parser.set_defaults(set=[], compile=False, lpips_weights=None, begin=None)
     options = parser.parse_args()
+    share = (os.cpu_count() or 1) // (options.gpus * options.at_once)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))  # else every training starts a thread a processor
     ablations = Ablations(options)
     if unknown := set(options.only or ()) - set(ablations.table):
         sys.exit(f"train_ablations: --only: expected some of {list(ablations.table)}; found {sorted(unknown)}")

@@ -137,6 +137,7 @@ def test_list_names_every_file_that_is_here(capsys):
     said = capsys.readouterr().out
     words = {line.split()[0] for line in said.splitlines()}
     protocols = {"synth4d", "synth4d-test", "synth4d-long60", "synth4d-spoilt"}
+    protocols |= {"synth4d-test-small", "synth4d-spoilt-small"}
     assert {*method_folders(), *METRICS, *protocols, *yaml.safe_load((ROOT / "weights.yaml").read_text())} <= words
 
 

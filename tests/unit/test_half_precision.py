@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench4d.metric import View
+from bench4d.metric import MetricUnavailable, View
 from tests.reference.video_network_weights import random_film
-from tools import half_precision
+from tools import half_precision, sanity_set
 from tools.half_precision import deviation, line
 from tools.random_weights import write_all
 from tools.sanity_set import Variant
@@ -51,3 +51,17 @@ def test_what_cannot_be_run_is_a_line_with_its_reason(made, monkeypatch, tmp_pat
     monkeypatch.setattr(half_precision, "files_here", lambda ids: {id: {"reason": "not here: fetch it"} for id in ids})
     found = deviation("fvd-videomae", made, tmp_path)
     assert "videomae-ssv2: not here: fetch it" in line(found)
+
+
+def test_numbers_beyond_half_precision_are_a_line_with_their_reason(made, monkeypatch, tmp_path):
+    monkeypatch.setattr(half_precision, "files_here", lambda ids: {id: {"reason": "not looked for"} for id in ids})
+
+    def too_large(request, pixels):
+        if request.network.place.precision == "half":
+            raise MetricUnavailable("numbers that are not finite")
+        return np.ones((len(pixels), request.network.feature.width), np.float32)
+
+    monkeypatch.setattr(sanity_set, "vectors", too_large)
+    assert line(deviation("fid-inception", made, tmp_path)).split("|")[4].strip() == (
+        "beyond half precision with random weights"
+    )
