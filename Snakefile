@@ -14,6 +14,7 @@ rule all:
     input:
         expand("results/{benchmark}/table.{form}", benchmark=BENCHMARKS, form=["csv", "md", "tex", "html", "txt"]),
         expand("results/{benchmark}/site/index.html", benchmark=BENCHMARKS if config["site"] else []),
+        expand("results/{benchmark}/differences.png", benchmark=BENCHMARKS if DIFFERENCES_TO else []),
 
 
 include: "workflow/rules/clips.smk"
@@ -22,4 +23,5 @@ include: "workflow/rules/align.smk"
 include: "workflow/rules/render.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/figures.smk"
 include: "workflow/rules/site.smk"

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 from bench4d.errors import FormatError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench4d.benchmark import Benchmark
     from bench4d.figures.strips import Inset
+    from bench4d.method import Method
 
 NAME, HELP = "figure", "draw strips of pictures and plots of metrics for papers"
 DESCRIPTION = """Draw figures from a workflow run, as PDF (text stays text, frames lossless) and PNG (docs/figures.md).
@@ -17,9 +21,11 @@ DESCRIPTION = """Draw figures from a workflow run, as PDF (text stays text, fram
   bench4d figure strip results/synth4d --clips robot-1000020 --frames 0,7,15 --crop --out robot
   bench4d figure strip results/synth4d --clips walker-1000000 --views az075 --inset 0.4,0.2,0.25 --out walker.pdf
   bench4d figure metrics results/synth4d --metrics lpips-vgg,psnr,chamfer --out metrics
+  bench4d figure differences results/synth4d --against own_static --out differences
 
 --out without a suffix writes both files. They need matplotlib: `python tools/install.py figures`."""
 STRIP = """Pictures of the input, the truth and methods, side by side, at some times and views."""
+DIFFERENCES = """Paired differences of every method to one, with intervals, column by column of the table."""
 METRICS = """Means with intervals of some columns of the table, object by object behind them, from scores.parquet."""
 
 
@@ -40,13 +46,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     metrics.add_argument("rows", type=Path, metavar="DIR|FILE", help="scores.parquet, or a folder that has it")
     metrics.add_argument("--metrics", metavar="A,B", help="panels, in this order (default: the protocol's table)")
     metrics.add_argument("--methods", metavar="A,B", default="", help="(default: all but the truth)")
-    for kind in (strip, metrics):
+    differences = kinds.add_parser("differences", help=DIFFERENCES, description=DIFFERENCES)
+    differences.add_argument("rows", type=Path, metavar="DIR|FILE", help="scores.parquet, or a folder that has it")
+    differences.add_argument("--against", metavar="METHOD", required=True, help="whose difference to itself is 0")
+    differences.add_argument("--metrics", metavar="A,B", help="panels, in this order (default: the protocol's table)")
+    differences.add_argument("--methods", metavar="A,B", default="", help="in this order (default: all)")
+    for kind in (strip, metrics, differences):
         kind.add_argument("--out", type=Path, metavar="NAME", required=True, help="NAME.pdf, NAME.png, or NAME: both")
         kind.add_argument("--width", type=float, default=7.0, metavar="INCHES", help="(default: 7)")
 
 
 def run(options: argparse.Namespace) -> int:
-    written = strip_figure(options) if options.figure == "strip" else metrics_figure(options)
+    draw = {"strip": strip_figure, "metrics": metrics_figure, "differences": differences_figure}
+    written = draw[options.figure](options)
     print("wrote " + " and ".join(map(str, written)))
     return 0
 
@@ -73,6 +85,26 @@ def strip_figure(options: argparse.Namespace) -> list[Path]:
 
 def metrics_figure(options: argparse.Namespace) -> list[Path]:
     from bench4d.figures.plots import caption, draw_panels, make_panels
+    from metrics import METRICS
+
+    made = make_panels(*chosen_rows(options), METRICS)
+    written = draw_panels(made, options.out, options.width)
+    print(caption(made))
+    return written
+
+
+def differences_figure(options: argparse.Namespace) -> list[Path]:
+    from bench4d.figures.differences import caption, draw_differences, make_differences
+    from metrics import METRICS
+
+    made = make_differences(*chosen_rows(options, options.against), METRICS, options.against)
+    written = draw_differences(made, options.out, options.width)
+    print(caption(made))
+    return written
+
+
+def chosen_rows(options: argparse.Namespace, *more: str) -> tuple[pd.DataFrame, Benchmark, list[Method]]:
+    """Rows of the chosen methods and of `more`, the benchmark with the chosen columns, the methods in their order."""
     from bench4d.run_frames import among
     from bench4d.scoring_folder import with_columns
     from bench4d.submission import methods_of
@@ -84,13 +116,11 @@ def metrics_figure(options: argparse.Namespace) -> list[Path]:
     path, rows, benchmark = read_run(options.rows, "figure")
     if options.metrics:
         benchmark = with_columns(benchmark, split(options.metrics), METRICS)
-    methods, _ = methods_of(rows, path.parent)
-    chosen = among("--methods", split(options.methods), [method.id for method in methods])
-    kept = rows[rows["method"].isin(chosen)]
-    made = make_panels(kept, benchmark, [m for m in methods if m.id in chosen], METRICS)
-    written = draw_panels(made, options.out, options.width)
-    print(caption(made))
-    return written
+    methods = {method.id: method for method in methods_of(rows, path.parent)[0]}
+    named = split(options.methods)
+    chosen = among("--methods", [*named, *more] if named else [], list(methods))
+    among("--against", list(more), list(methods))
+    return rows[rows["method"].isin(chosen)], benchmark, [methods[name] for name in dict.fromkeys(chosen)]
 
 
 def numbers(text: str) -> list[int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +40,7 @@ class Panel:
 
     @property
     def title(self) -> str:
-        where = {"novel": ", novel views", "input": ", input view", None: ""}[self.column.group]
-        unit = "" if self.column.metric.units == "1" else f" ({self.column.metric.units})"
-        return f"{self.column.metric.id}{where}{unit} {self.column.arrow}"
+        return title_of(self.column)
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,12 @@ def _place(row: TableRow, table: Table) -> tuple[bool, float, str]:
     return (not row.ranked, value, row.method.id)
 
 
+def title_of(column: Column) -> str:
+    where = {"novel": ", novel views", "input": ", input view", None: ""}[column.group]
+    unit = "" if column.metric.units == "1" else f" ({column.metric.units})"
+    return f"{column.metric.id}{where}{unit} {column.arrow}"
+
+
 def caption(made: Panels) -> str:
     """What must be said under the figure."""
     panels = [panel for panel in made.panels if panel.column.metric.unit != "set"]
@@ -100,33 +105,47 @@ def caption(made: Panels) -> str:
 
 def draw_panels(made: Panels, out: Path, width: float = 7.0) -> list[Path]:
     """Write the plot, `width` inches wide: PDF, PNG (300 dots an inch) or both."""
+    draws = [partial(_draw, rows=made.rows, panel=panel) for panel in made.panels]
+    return draw_grid(draws, len(made.rows), out, width)
+
+
+def draw_grid(draws: Sequence[Callable[[Axes], None]], lines: int, out: Path, width: float) -> list[Path]:
+    """Panels beside each other, each drawn by its function, with as many lines of methods.
+
+    Raises FormatError for a width that no page has.
+    """
     if not 2 <= width <= 100:
         raise FormatError("--width", "2 to 100 inches", f"{width}")
-    across = min(ACROSS, len(made.panels))
-    down = math.ceil(len(made.panels) / across)
-    height = down * (LINE * len(made.rows) + SPACE)
+    across = min(ACROSS, len(draws))
+    down = math.ceil(len(draws) / across)
+    height = down * (LINE * lines + SPACE)
     with settings():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.subplots(down, across, sharey=True, squeeze=False)
         for k, axes in enumerate(grid.flat):
-            if k < len(made.panels):
-                _draw(axes, made.rows, made.panels[k])
+            if k < len(draws):
+                draws[k](axes)
             else:
                 axes.set_visible(False)
         return save(figure, out, 300)
 
 
-def _draw(axes: Axes, rows: Sequence[TableRow], panel: Panel) -> None:
-    axes.set_title(panel.title, loc="left")
+def style(axes: Axes, title: str, names: Sequence[str]) -> None:
+    """A title, a line for every method, no frame."""
+    axes.set_title(title, loc="left")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.set_yticks(range(len(rows)), [row.method.id for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.margins(x=0.08)
     axes.locator_params(axis="x", nbins=5)
+
+
+def _draw(axes: Axes, rows: Sequence[TableRow], panel: Panel) -> None:
+    style(axes, panel.title, [row.method.id for row in rows])
     if 0 < (ranked := sum(row.ranked for row in rows)) < len(rows):
         axes.axhline(ranked - 0.5, color=FAINT, linewidth=0.6)
     for y, (row, cell, objects) in enumerate(zip(rows, panel.cells, panel.objects, strict=True)):

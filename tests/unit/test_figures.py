@@ -13,7 +13,8 @@ from PIL import Image
 from bench4d.cli import main
 from bench4d.errors import FormatError
 from bench4d.figures import drawing, plots, strips
-from bench4d.figures.plots import caption, draw_panels, make_panels
+from bench4d.figures.differences import draw_differences, make_differences
+from bench4d.figures.plots import caption, draw_panels, make_panels, title_of
 from bench4d.figures.strips import INPUT, TRUTH, Inset, draw_strip, make_strip, moments_of
 from bench4d.results import ROW, frame_of, write_rows
 from bench4d.stats import bootstrap_mean
@@ -254,6 +255,37 @@ def test_columns_without_any_value_are_named_and_not_drawn(benchmark, tmp_path):
     assert "chamfer" in caption(panels)
 
 
+@pytest.fixture
+def differences(benchmark, tmp_path):
+    """Of two generators and a bound to "good"; "bad" has failed on one object."""
+    kinds = {"bad": "generator", "good": "generator", "bound": "reference"}
+    methods = [method(tmp_path, name, kind) for name, kind in kinds.items()]
+    parts = [rows(name, PSNR[name], [1 / p for p in PSNR[name]], failed=("c",) * (name == "bad")) for name in kinds]
+    table = frame_of([row for part in parts for row in part], ROW)
+    return make_differences(table, benchmark, methods, METRICS, "good")
+
+
+def test_differences_are_those_of_the_comparisons_turned_to_one_method(differences, monkeypatch, tmp_path):
+    assert differences.methods == ("bad", "bound") and differences.count == 4
+    panels = {title_of(panel.column): panel for panel in differences.panels}
+    assert list(panels) == ["psnr, novel views (dB) ↑", "psnr, input view (dB) ↑", "chamfer ↓"]
+    bad, bound = panels["psnr, input view (dB) ↑"].intervals
+    assert bound.mean == 3.5 and bound.low <= 3.5 <= bound.high  # 35 - (30, 31, 32, 33)
+    assert bad.low <= bad.mean <= bad.high < 0
+    assert panels["chamfer ↓"].intervals[0].mean > 0 and not any(panel.shown[1] for panel in differences.panels)
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, out, dpi: drawn.append(figure) or [])
+    draw_differences(differences, tmp_path / "d.png")
+    dots = [line for line in drawn[0].axes[1].lines if line.get_markersize() == 4.5]
+    assert [float(dot.get_xdata()[0]) for dot in dots] == [bad.mean, 3.5]
+
+
+def test_a_method_without_pairs_has_no_differences(benchmark, tmp_path):
+    alone = frame_of(rows("good", PSNR["good"], [0.1] * 4), ROW)
+    with pytest.raises(FormatError, match="--against"):
+        make_differences(alone, benchmark, [method(tmp_path, "good")], METRICS, "good")
+
+
 def test_the_commands_write_both_files(run, benchmark, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("bench4d.run_frames.find_benchmark", lambda name: run.benchmark)
     command = ["figure", "strip", str(run.folder), "--crop", "--inset", "0.2,0.2,0.3", "--methods", "office"]
@@ -266,6 +298,13 @@ def test_the_commands_write_both_files(run, benchmark, tmp_path, monkeypatch, ca
     assert main(["figure", "metrics", str(tmp_path / "rows"), "--out", str(tmp_path / "m.pdf")]) == 0
     assert (tmp_path / "m.pdf").is_file()
     assert "n = 4 objects" in capsys.readouterr().out
+    parts += [row | {"benchmark": "bench"} for row in rows("bad", PSNR["bad"], [0.2] * 4)]
+    write_rows(tmp_path / "rows" / "scores.parquet", frame_of(parts, ROW))
+    command_2 = ["figure", "differences", str(tmp_path / "rows"), "--out", str(tmp_path / "d")]
+    assert main([*command_2, "--against", "good", "--methods", "bad", "--metrics", "psnr"]) == 0
+    assert {path.name for path in tmp_path.glob("d.*")} == {"d.pdf", "d.png"}
+    assert "Differences to good" in capsys.readouterr().out
+    assert main([*command_2, "--against", "nobody"]) == 2
     for wrong in (["--frames", "x"], ["--inset", "1,2"], ["--methods", "nobody"], ["--views", "up"]):
         assert main([*command[:3], *wrong, "--out", str(tmp_path / "no")]) == 2
 

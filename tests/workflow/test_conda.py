@@ -68,7 +68,8 @@ def test_every_rule_and_method_runs_in_its_own_environment(checkout, tmp_path):
 
 def test_environment_files_pin_what_the_lock_pins():
     lock = {}
-    for line in (ROOT / "requirements/metrics.txt").read_text().splitlines():
+    locks = [(ROOT / "requirements" / name).read_text() for name in ("figures.txt", "metrics.txt")]
+    for line in "\n".join(locks).splitlines():
         if "==" in line and not line.startswith(" "):
             name, version = line.split()[0].split("==")
             lock[name] = version

@@ -51,6 +51,11 @@ SKIPPED = {
 }
 METHODS = {m: FOUND[m] for m in CHOSEN if m not in SKIPPED}
 SEEDS = config["seeds"]
+DIFFERENCES_TO = config.get("differences_to", "")
+if DIFFERENCES_TO and DIFFERENCES_TO not in METHODS:
+    raise WorkflowError(
+        f"config: differences_to: expected one of the methods {list(METHODS)}; found {DIFFERENCES_TO!r}"
+    )
 
 
 def batches(benchmark):
