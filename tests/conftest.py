@@ -5,9 +5,20 @@ Without a GPU, Triton's interpreter runs kernels on the CPU; it has to be asked 
 """
 
 import os
+from collections.abc import Iterator
 
+import pytest
 import torch
 
 collect_ignore_glob = ["*/record_*.py", "methods/*"]
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For tests of tiny networks, which gain nothing from more threads and lose much when cores are shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

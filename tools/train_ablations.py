@@ -1,6 +1,6 @@
 """Train SS4D-tiny without one of its parts at a time, all with the same data, steps and seeds.
 
-python tools/train_ablations.py --from runs/tiny --out runs/ablations --steps 4000 4000 --gpus 2
+python tools/train_ablations.py --from runs/tiny --out runs/ablations --steps 4000 4000 --gpus 2 --at-once 3
 python tools/train_ablations.py --from runs/tiny --out runs/ablations --steps 4000 4000 --seeds 1 --only no_windows
 
 `--from` holds what every run takes as it is: `networks` with the autoencoders and the image encoder (frozen, as DINOv2

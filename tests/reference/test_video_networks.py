@@ -18,18 +18,12 @@ from metrics.features.resize import resize_float
 from metrics.features.state import read_state
 from tests.reference.video_network_weights import random_film, random_input, random_state
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RECORDED = json.loads((Path(__file__).parents[1] / "fixtures" / "video_networks.json").read_text("utf-8"))
 TOLERANCE = 1e-5  # of the largest number of an output
 CPU = torch.device("cpu")
 SIZES = videomae.Config(*(RECORDED["videomae"][name] for name in ("width", "depth", "heads", "inner")))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def tensors(shapes, seed: int) -> dict[str, torch.Tensor]:

@@ -13,15 +13,9 @@ from bench4d.surface import sample
 from benchmarks.synth4d.generator import make_object
 from metrics.gradient_icp import RATE, by_pairs, by_trees, fit, starts
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WALKER = make_object("walker-1000000").mesh_at(0.0)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_table_of_starts_has_two_rotations_twice():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from scipy.spatial.transform import Rotation
 
 from bench4d.asset import Gaussians, Mesh
@@ -20,6 +19,8 @@ from metrics import METRICS
 from metrics.actionbench import FARTHEST, as_similarity, cloud_of, followed, two_way
 from metrics.motion80 import rigid_icp, to_cube
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WALKER = make_object("walker-1000000")
 TIMES = (0.0, 0.4, 0.8)
 TRUTH = [WALKER.mesh_at(t) for t in TIMES]
@@ -27,15 +28,6 @@ OURS = ("cd-3d-similarity", "cd-4d-similarity", "cd-m-similarity")
 THEIRS = ("cd-3d", "cd-4d", "cd-m")
 SMALL = {"samples": 4000, "queries": 1000}
 NOTHING = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros((0, 4), np.uint8))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Torch's threads cost more than they bring to clouds of a hundred points."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def score(id, predicted, truth=TRUTH, **options):

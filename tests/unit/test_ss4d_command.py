@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image, ImageDraw
 
 from bench4d.asset_io import read_asset
@@ -16,16 +14,9 @@ from ss4d.checkpoint import load_checkpoint
 from ss4d.pipeline import FAST_STEPS
 from ss4d.random_checkpoint import write_random_checkpoint
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 STEPS = FAST_STEPS + 1
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny networks gain nothing from more, and lose much when cores are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

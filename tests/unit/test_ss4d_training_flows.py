@@ -39,13 +39,7 @@ from ss4d.training.task import Backend, Draws, build_networks
 from ss4d.training.trainer import Options, train
 from tests.toy_flows import CPU, LOSS, TRAIN, autoencoders, encoded, make, same, section
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # ---- convention and draws --------------------------------------------------------------------------------------------

@@ -28,18 +28,12 @@ from ss4d.training.order import rows
 from ss4d.training.trainer import Options, World, train
 from tests.toy_flows import CPU, autoencoders, encoded, make, same, section
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GROWING = [
     [2, 2, 4],
     [4, 4, 2],
 ]  # steps 0 and 1: 4 clips of 2 frames; 2 and 3: 2 of 4; then train.clips of train.frames
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_phases_number_the_rows_without_gaps() -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,18 +30,11 @@ from ss4d.training.trainer import Options, train
 from tests.toy_store import toy_store, write_store
 from tests.toy_training import SECTIONS, make_task, section, train_as
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = Backend.of("cpu")
 VAES = ("structure_vae", "latent_vae")
 CONFIG = Path(__file__).parents[2] / "ss4d" / "configs" / "tiny.json"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Toy tensors gain nothing from more, and lose much when cores are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def log(run: Path, kind: str = "train") -> list[dict[str, Any]]:
