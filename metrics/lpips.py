@@ -36,9 +36,8 @@ def layer_distance(features: Tensor, head: Tensor) -> Tensor:
     if features.element_size() < 4:
         features = features.float()  # the squares of half precision go beyond it
     length = features.square().sum(dim=1, keepdim=True).sqrt()
-    unit = features / (length + EPSILON)
-    predicted, truth = unit.chunk(2)
-    return ((predicted - truth).square() * head).sum(dim=1).double().mean(dim=(1, 2))
+    predicted, truth = (features / (length + EPSILON)).chunk(2)
+    return (predicted - truth).square_().mul_(head).sum(dim=1).double().mean(dim=(1, 2))
 
 
 def load(weights: Mapping[str, Path], trunk: Trunk, device: str | None = None) -> Score:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from jaxtyping import Float32
 from torch import Tensor
-from torch.nn.functional import conv2d, max_pool2d, relu
+from torch.nn.functional import conv2d, max_pool2d
 
 
 def alexnet(x: Float32[Tensor, "N 3 H W"], w: Mapping[str, Tensor]) -> list[Float32[Tensor, "N C h w"]]:
@@ -16,7 +16,7 @@ def alexnet(x: Float32[Tensor, "N 3 H W"], w: Mapping[str, Tensor]) -> list[Floa
     """
 
     def convolve(x: Tensor, k: int, stride: int, padding: int) -> Tensor:
-        return relu(conv2d(x, w[f"features.{k}.weight"], w[f"features.{k}.bias"], stride=stride, padding=padding))
+        return conv2d(x, w[f"features.{k}.weight"], w[f"features.{k}.bias"], stride=stride, padding=padding).relu_()
 
     one = convolve(x, 0, stride=4, padding=2)
     two = convolve(max_pool2d(one, 3, stride=2), 3, stride=1, padding=2)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from jaxtyping import Float32
 from torch import Tensor
-from torch.nn.functional import conv2d, max_pool2d, relu
+from torch.nn.functional import conv2d, max_pool2d
 
 
 def vgg16(x: Float32[Tensor, "N 3 H W"], w: Mapping[str, Tensor]) -> list[Float32[Tensor, "N C h w"]]:
@@ -16,7 +16,7 @@ def vgg16(x: Float32[Tensor, "N 3 H W"], w: Mapping[str, Tensor]) -> list[Float3
     """
 
     def convolve(x: Tensor, k: int) -> Tensor:
-        return relu(conv2d(x, w[f"features.{k}.weight"], w[f"features.{k}.bias"], padding=1))
+        return conv2d(x, w[f"features.{k}.weight"], w[f"features.{k}.bias"], padding=1).relu_()
 
     x = convolve(x, 0)
     one = convolve(x, 2)
