@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -64,6 +65,11 @@ class Checkout:
     def copy(self, where: Path) -> "Checkout":
         shutil.copytree(self.root, where, symlinks=True)
         return Checkout(where)
+
+    def configure(self, **changes: Any) -> None:
+        """Change keys of the config that `snakemake` runs with."""
+        path = self.root / "config/tiny.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
 
     def edit(self, path: str, text: str) -> None:
         with (self.root / path).open("a") as file:

@@ -54,8 +54,7 @@ def test_without_conda_the_message_says_what_to_do(checkout):
 
 
 def test_every_rule_and_method_runs_in_its_own_environment(checkout, tmp_path):
-    config = yaml.safe_load((checkout.root / "config/tiny.yaml").read_text()) | {"seeds": [7]}
-    (checkout.root / "config/tiny.yaml").write_text(yaml.safe_dump(config))
+    checkout.configure(seeds=[7])
     conda = stand_in(tmp_path)
     checkout.snakemake("--use-conda", path_first=conda)
     made = [yaml.safe_load(p.read_text())["name"] for p in (tmp_path / "standin").glob("*.yaml")]

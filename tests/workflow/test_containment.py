@@ -136,8 +136,7 @@ def contained(tiny, tmp_path_factory):
         data["needs"]["minutes_per_clip"] = 0.001
         data["parameters"] = {"behaviours": dict(zip(clips, behaviours, strict=True))}
         (folder / "method.yaml").write_text(yaml.safe_dump(data))
-    path = checkout.root / "config/tiny.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"limits": LIMITS}))
+    checkout.configure(limits=LIMITS)
     plan = checkout.planned()
     assert plan["generate_synth4d-tiny_0"] == len(PAIRS), "a changed limit reruns nothing"
     checkout.snakemake()

@@ -1,21 +1,15 @@
 """The figure of differences as a part of the workflow."""
 
 import pytest
-import yaml
 
 FIGURES = ("results/synth4d-tiny/differences.pdf", "results/synth4d-tiny/differences.png")
-
-
-def configure(checkout, **changes):
-    path = checkout.root / "config/tiny.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
 
 
 def test_a_run_draws_the_differences_to_the_method_that_config_names(tiny, tmp_path):
     pytest.importorskip("matplotlib", reason="python tools/install.py figures")
     checkout = tiny.copy(tmp_path / "bench4d")
     assert not any((checkout.root / path).exists() for path in FIGURES)  # nobody has asked for it
-    configure(checkout, differences_to="inflate")
+    checkout.configure(differences_to="inflate")
     assert checkout.planned() == {"figures_synth4d-tiny": 1}
     checkout.snakemake()
     assert [(checkout.root / path).read_bytes()[:4] for path in FIGURES] == [b"%PDF", b"\x89PNG"]
@@ -23,5 +17,5 @@ def test_a_run_draws_the_differences_to_the_method_that_config_names(tiny, tmp_p
 
 def test_a_method_that_does_not_run_is_an_error_in_words(tiny, tmp_path):
     checkout = tiny.copy(tmp_path / "bench4d")
-    configure(checkout, differences_to="nobody")
+    checkout.configure(differences_to="nobody")
     assert "differences_to: expected one of the methods" in checkout.snakemake(ok=False)

@@ -32,8 +32,7 @@ def test_batches_of_one_method_run_at_once_each_on_a_device_of_its_own(checkout,
     data["needs"] |= {"gpu": True}
     (folder / "method.yaml").write_text(yaml.safe_dump(data))
     (folder / "run.py").write_text(PROGRAM.format(folder=str(begun)))
-    config = yaml.safe_load((checkout.root / "config/tiny.yaml").read_text())
-    (checkout.root / "config/tiny.yaml").write_text(yaml.safe_dump(config | {"batch_clips": 1}))
+    checkout.configure(batch_clips=1)
     clips = sorted(path.name for path in (checkout.root / RESULTS / "clips").iterdir())
     wanted = [f"{RESULTS}/pair/seed0/{clip}/generate.json" for clip in clips]
     fake = FakeNvidiaSmi(tmp_path / "nvidia", 2)

@@ -40,9 +40,7 @@ def test_a_lost_frame_of_reference_is_found_and_each_row_says_how(checkout):
         protocol["metrics"] = [{"id": m, "stride": 1} for m in ("chamfer", "chamfer-floor", "silhouette-iou")]
         protocol["table"] = [{"metric": "chamfer"}, {"metric": "silhouette-iou", "views": "input"}]
         (root / f"benchmarks/synth4d/protocol-{alignment}.yaml").write_text(yaml.safe_dump(protocol))
-    config = yaml.safe_load((root / "config/tiny.yaml").read_text())
-    config |= {"benchmarks": [f"synth4d-{a}" for a in ALIGNMENTS], "methods": ["ground_truth", "lost"]}
-    (root / "config/tiny.yaml").write_text(yaml.safe_dump(config))
+    checkout.configure(benchmarks=[f"synth4d-{a}" for a in ALIGNMENTS], methods=["ground_truth", "lost"])
     checkout.snakemake()
 
     for alignment in ALIGNMENTS:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 KILLS = int(os.environ.get("BENCH4D_KILLS", "3"))
 RESULTS = "results/synth4d-tiny"
@@ -81,8 +80,7 @@ def calm(tiny, tmp_path_factory):
     folder = checkout.root / "baselines/slow"
     shutil.copytree(checkout.root / "baselines/billboard", folder)
     (folder / "run.py").write_text(SLOW.format(notes=str(notes)))
-    path = checkout.root / "config/tiny.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"methods": ["billboard", "slow"]}))
+    checkout.configure(methods=["billboard", "slow"])
     wipe(checkout)
     began = time.monotonic()
     process = checkout.start()

@@ -23,8 +23,7 @@ def test_missing_weights_fail_with_the_reason_and_the_next_run_has_them(checkout
     source = "http://127.0.0.1:9/net.pth"  # nobody answers there
     data["weights"] = [{"name": "net", "source": source, "revision": None, "sha256": sha256, "licence": "CC0-1.0"}]
     (folder / "method.yaml").write_text(yaml.safe_dump(data))
-    config = yaml.safe_load((root / "config/tiny.yaml").read_text()) | {"methods": ["learned"]}
-    (root / "config/tiny.yaml").write_text(yaml.safe_dump(config))
+    checkout.configure(methods=["learned"])
 
     checkout.snakemake()
     rows = pd.read_parquet(root / "results/synth4d-tiny/learned/seed0/scores.parquet")

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 SITE = "results/synth4d-tiny/site"
 
@@ -20,16 +19,11 @@ def files_of(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def configure(checkout, **changes):
-    path = checkout.root / "config/tiny.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
-
-
 @pytest.fixture(scope="module")
 def sited(tiny, tmp_path_factory):
     """A finished run with its site."""
     run = tiny.copy(tmp_path_factory.mktemp("sited") / "bench4d")
-    configure(run, site=True)
+    run.configure(site=True)
     run.snakemake()
     return run
 
@@ -81,12 +75,12 @@ def test_editing_a_template_makes_the_site_again_and_nothing_else(checkout):
 
 def test_the_config_can_leave_it_out(checkout):
     (checkout.root / SITE / "index.html").unlink()
-    configure(checkout, site=False)
+    checkout.configure(site=False)
     assert checkout.planned() == {}
 
 
 def test_a_run_that_keeps_scores_alone_has_a_site_that_says_so(checkout):
-    configure(checkout, keep="scores")
+    checkout.configure(keep="scores")
     checkout.edit("baselines/inflate/run.py", "\n# changed\n")
     checkout.snakemake()
     clip = data_of(checkout, "clips/0")

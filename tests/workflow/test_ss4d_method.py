@@ -37,9 +37,7 @@ def with_ss4d(checkout):
     protocol = yaml.safe_load((root / "benchmarks/synth4d/protocol-tiny.yaml").read_text())
     protocol |= {"id": "synth4d-one", "clips": protocol["clips"][:1], "n_frames": 3}
     (root / "benchmarks/synth4d/protocol-one.yaml").write_text(yaml.safe_dump(protocol))
-    config = yaml.safe_load((root / "config/tiny.yaml").read_text())
-    config |= {"benchmarks": ["synth4d-one"], "methods": ["ss4d_untrained"]}
-    (root / "config/tiny.yaml").write_text(yaml.safe_dump(config))
+    checkout.configure(benchmarks=["synth4d-one"], methods=["ss4d_untrained"])
     return checkout
 
 

@@ -82,8 +82,7 @@ def test_a_method_may_stand_in_another_folder_that_the_config_names(checkout):
     scaffold(checkout, "newcomer", None)
     (checkout.root / "own").mkdir()
     (checkout.root / "baselines/newcomer").rename(checkout.root / "own/newcomer")
-    config = yaml.safe_load((checkout.root / "config/tiny.yaml").read_text()) | {"method_folders": ["own"]}
-    (checkout.root / "config/tiny.yaml").write_text(yaml.safe_dump(config))
+    checkout.configure(method_folders=["own"])
     plan = checkout.snakemake("-n")
     assert "method=newcomer" in plan and not any(f"method={name}" in plan for name in METHODS)
     shutil.copytree(checkout.root / "own/newcomer", checkout.root / "baselines/newcomer")
@@ -109,9 +108,7 @@ def test_editing_a_metric_scores_again_and_regenerates_nothing(checkout):
 
 
 def test_another_seed_regenerates_nothing_old(checkout):
-    checkout.edit("config/tiny.yaml", "")
-    config = yaml.safe_load((checkout.root / "config/tiny.yaml").read_text()) | {"seeds": [0, 1]}
-    (checkout.root / "config/tiny.yaml").write_text(yaml.safe_dump(config))
+    checkout.configure(seeds=[0, 1])
     plan = checkout.snakemake("-n")
     assert "seed=1" in plan and "seed=0" not in plan
 
@@ -180,8 +177,7 @@ BREAK = """if __name__ == "__main__":
 
 
 def test_keep_scores_leaves_no_assets_and_no_renders(checkout):
-    config = yaml.safe_load((checkout.root / "config/tiny.yaml").read_text()) | {"keep": "scores", "seeds": [5]}
-    (checkout.root / "config/tiny.yaml").write_text(yaml.safe_dump(config | {"methods": ["billboard"]}))
+    checkout.configure(keep="scores", seeds=[5], methods=["billboard"])
     checkout.snakemake()
     root = checkout.root / RESULTS / "billboard/seed5"
     assert (
@@ -201,7 +197,6 @@ def test_keep_scores_leaves_no_assets_and_no_renders(checkout):
     ],
 )
 def test_a_wrong_config_is_refused_in_words(checkout, change, expected):
-    config = yaml.safe_load((checkout.root / "config/tiny.yaml").read_text()) | change
-    (checkout.root / "config/tiny.yaml").write_text(yaml.safe_dump(config))
+    checkout.configure(**change)
     output = checkout.snakemake("-n", ok=False)
     assert expected in output and "Traceback" not in output
