@@ -1,6 +1,7 @@
 # Two commands on a bare machine: `make results` and `make test`. They need python3 >= 3.11 and make.
 PYTHON ?= python3
 BENCHMARK ?= synth4d
+JOBS ?= 2
 RUN = PATH="$(CURDIR)/.venv/bin:$$PATH" PYTHONDONTWRITEBYTECODE=
 
 .PHONY: results test check format lock clean
@@ -11,11 +12,11 @@ results: ## run the default benchmark (BENCHMARK=synth4d-test for the full one) 
 	@cat results/$(BENCHMARK)/table.txt
 	@echo "Pages: results/$(BENCHMARK)/site/index.html"
 
-test: ## all checks and all tests
+test: ## all checks and all tests (JOBS=2 processes; a file's tests stay together, they share what is slow to make)
 	@$(PYTHON) tools/install.py core
 	@$(PYTHON) tools/install.py test
 	@$(RUN) $(MAKE) --no-print-directory check
-	@$(RUN) python -m pytest
+	@$(RUN) python -m pytest -n $(JOBS) --dist loadfile
 
 check: ## formatting, lint, types, workflow lint, repository size
 	ruff check .

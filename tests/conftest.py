@@ -2,12 +2,17 @@
 
 Not collected: recorders of fixtures (programs for a machine that holds the recorded package), and methods in methods/.
 Without a GPU, Triton's interpreter runs kernels on the CPU; it has to be asked for before anything imports Triton.
+Where several processes test, each keeps to its share of the processors: torch and numba must be told before they start.
 """
 
 import os
 from collections.abc import Iterator
 
 import pytest
+
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, str(max(1, len(os.sched_getaffinity(0)) // workers)))
 import torch
 
 collect_ignore_glob = ["*/record_*.py", "methods/*"]
