@@ -39,7 +39,8 @@ def test_frechet_equals_pytorch_fid():
 
 @pytest.mark.parametrize("count", [400, 50])  # 50: covariances of rank 49
 def test_frechet_equals_torch_fidelity(count):
-    metric_fid = pytest.importorskip("torch_fidelity.metric_fid")
+    from torch_fidelity import metric_fid
+
     x, y = vectors(count, 64, 1), vectors(count, 64, 2, mean=0.2)
     moments = [metric_fid.fid_features_to_statistics(torch.from_numpy(v).double()) for v in (x, y)]
     expected = metric_fid.fid_statistics_to_metric(*moments, False)["frechet_inception_distance"]
@@ -47,7 +48,8 @@ def test_frechet_equals_torch_fidelity(count):
 
 
 def test_kernel_equals_torch_fidelity_on_one_full_subset():
-    metric_kid = pytest.importorskip("torch_fidelity.metric_kid")
+    from torch_fidelity import metric_kid
+
     x, y = vectors(150, 64, 1), vectors(150, 64, 2, mean=0.2)
     options = {"kid_subsets": 1, "kid_subset_size": 150, "rng_seed": 1, "verbose": False, "kid_kernel": "poly"}
     options |= {"kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None, "kid_kernel_poly_coef0": 1.0}

@@ -39,7 +39,6 @@ def test_clip_prepares_as_open_clip(size):
 
 @pytest.mark.parametrize("size", SIZES + ODD)
 def test_clip_prepares_as_hugging_faces_processor(size):
-    pytest.importorskip("transformers")
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     images = photographs(*size)

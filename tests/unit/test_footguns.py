@@ -84,7 +84,6 @@ SMALL: dict[str, dict[str, Any]] = {  # options that draw the same figure sooner
 @pytest.mark.parametrize("name", list(footguns.DEMONSTRATIONS))
 def test_every_demonstration_has_a_figure_that_shows_something(name, tmp_path):
     """Each half of it: a sheet of tiles or panels with an empty end would pass as a whole."""
-    pytest.importorskip("matplotlib")
     picture = np.asarray(Image.open(draw(name, tmp_path, **SMALL[name])).convert("L"))
     for half in np.array_split(picture, 2, axis=1):
         assert half.min() < 128 < half.max() and (half != np.median(half)).mean() > 0.02

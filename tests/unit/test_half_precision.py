@@ -33,9 +33,7 @@ def test_half_precision_is_near_single_and_another(metric, made, monkeypatch, tm
         found = deviation(metric, made, tmp_path)
     finally:
         torch.set_num_threads(threads)
-    if found.reason:
-        pytest.skip(found.reason)
-    assert found.weights == "random" and found.largest[0] == "frozen"
+    assert not found.reason and found.weights == "random" and found.largest[0] == "frozen"
     assert 1e-6 < found.vectors < BOUND
     assert f"| {metric} | random | {found.vectors:.1e} |" in line(found)
 

@@ -24,7 +24,6 @@ def numbers(text: str, columns: int) -> dict[str, list[str]]:
 
 
 def test_both_sides_agree_and_the_rest_is_left_out(capsys):
-    pytest.importorskip("skimage")
     arguments = f"--clips 2 --frames 2 --size 32 --repeats 2 --no-memory --metrics {CLASSICAL},jitter"
     scoring_timing.main(arguments.split())
     said = capsys.readouterr().out
@@ -43,7 +42,6 @@ def test_both_sides_agree_and_the_rest_is_left_out(capsys):
 
 
 def test_a_limit_of_time_scales_and_says_so(capsys):
-    pytest.importorskip("skimage")
     arguments = "--clips 2 --frames 2 --size 32 --packages-seconds 0 --no-warm --no-memory --metrics psnr"
     scoring_timing.main(arguments.split())
     said = capsys.readouterr().out
@@ -54,7 +52,6 @@ def test_a_limit_of_time_scales_and_says_so(capsys):
 
 
 def test_a_metric_without_its_package_is_on_neither_side(monkeypatch, capsys):
-    pytest.importorskip("skimage")
 
     def absent(self: Packages, id: str) -> None:
         raise ImportError("No module named 'lpips'")

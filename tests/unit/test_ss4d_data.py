@@ -226,7 +226,6 @@ def test_encoder_features_are_means_over_views(kind: str) -> None:
     if kind == "dino":
         with contextlib.suppress(ImportError):
             import_torchvision()  # transformers imports it where it is installed
-        pytest.importorskip("transformers")
         encoder = DinoV2(DinoConfig(image_size=42, patch_size=14, width=32, depth=1, heads=4, registers=4))
     else:
         encoder = SmallImageEncoder(SmallEncoderConfig(image_size=32, patch_size=8, width=24, depth=1, heads=4))

@@ -1,12 +1,9 @@
 """The figure of differences as a part of the workflow."""
 
-import pytest
-
 FIGURES = ("results/synth4d-tiny/differences.pdf", "results/synth4d-tiny/differences.png")
 
 
 def test_a_run_draws_the_differences_to_the_method_that_config_names(tiny, tmp_path):
-    pytest.importorskip("matplotlib", reason="python tools/install.py figures")
     checkout = tiny.copy(tmp_path / "bench4d")
     assert not any((checkout.root / path).exists() for path in FIGURES)  # nobody has asked for it
     checkout.configure(differences_to="inflate")
